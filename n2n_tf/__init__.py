@@ -1,0 +1,24 @@
+"""Neighbor2Neighbor: self-supervised image denoising from single noisy images.
+
+Read three files first: `subsamplers.py` (which pixels), `losses.py` (equation 7), `model.py`
+(Algorithm 1). Importing this package is cheap: TensorFlow is loaded at the first use of a name.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Denoiser": "denoiser",
+    "Neighbor2Neighbor": "model",
+    "PaperSchedule": "schedules",
+    "n2n_loss": "losses",
+    "unet": "networks.unet",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"n2n_tf.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'n2n_tf' has no attribute {name!r}")

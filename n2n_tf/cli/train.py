@@ -1,0 +1,146 @@
+"""Train a denoising network from noisy images alone (Neighbor2Neighbor).
+
+Images that are noisy already, the usual case; no clean image anywhere:
+
+  n2n-train --data_dir my_noisy_photos --noise none --model_dir runs/mine
+
+An experiment: noise is added to clean images, each gets one fixed noise field, and the clean
+images are never seen by the training. With --val_dir, PSNR and SSIM after every epoch:
+
+  n2n-train --data_dir photos --noise gauss25 --model_dir runs/g25 --val_dir Kodak
+
+A table of the paper, exactly as its authors' code trained it (100 epochs; wants a GPU):
+
+  n2n-train --preset paper_gauss25 --data_dir imagenet_val --model_dir runs/paper
+
+A small network for a CPU:
+
+  n2n-train --preset quick --noise gauss25 --epochs 20 --data_dir photos --model_dir runs/quick
+
+The same command again continues where the training stopped, however it was stopped. Then:
+
+  n2n-denoise --model runs/mine noisy.png -o denoised.png
+  tensorboard --logdir runs/mine/logs
+"""
+
+import dataclasses
+import sys
+
+from absl import app, flags
+
+from n2n_tf import cli
+
+_NUMBERS = {"lower_bound": 1}
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of training images, searched recursively.")
+MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder for the network, checkpoints and logs.")
+VAL_DIR = flags.DEFINE_string("val_dir", None, "Folder of clean images to be scored every epoch.")
+VAL_IMAGES = flags.DEFINE_integer("val_images", 6, "How many of them, the first by name.", 1)
+PRESET = flags.DEFINE_string(
+    "preset", None, "Named set of flags (see README.md); flags given here override it."
+)
+CACHE_MB = flags.DEFINE_integer("cache_mb", 2048, "Memory for decoded images, in MB.", 0)
+CHECKPOINT_MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes", 5.0, "Minutes between checkpoints within an epoch.", 0.0
+)
+
+# Flags of the recipe: None means the preset's value, or the default named in the help.
+RECIPE = [
+    flags.DEFINE_string(
+        "noise",
+        None,
+        "Noise to add: gaussS, gaussLOW_HIGH (sigma on 0..255), poissonL, poissonLOW_HIGH; 'none' "
+        "if the images are noisy already. Required without --preset.",
+    ),
+    flags.DEFINE_enum(
+        "noise_realization",
+        None,
+        ["frozen", "fresh"],
+        "frozen: one noise field per image for good, as single noisy images have; fresh: new noise "
+        "for every crop, as the paper's code does. [frozen]",
+    ),
+    flags.DEFINE_string("network", None, "Name of the network. [unet]"),
+    flags.DEFINE_integer(
+        "channels", None, "1 for gray, 3 for RGB; images are converted. [3]", 1, 3
+    ),
+    flags.DEFINE_integer("features", None, "Width of the network. [48]", **_NUMBERS),
+    flags.DEFINE_float("init_scale", None, "Factor on He-normal initial weights. [0.1]", 1e-6),
+    flags.DEFINE_enum("subsampler", None, ["random", "fixed"], "Neighbor sub-sampler. [random]"),
+    flags.DEFINE_float("gamma", None, "Weight of the regularisation in the last epoch. [2]", 0.0),
+    flags.DEFINE_integer("epochs", None, "Passes over the images. [100]", **_NUMBERS),
+    flags.DEFINE_integer("batch_size", None, "Crops per step. [4]", **_NUMBERS),
+    flags.DEFINE_integer("patch_size", None, "Side of a crop in pixels. [256]", 8),
+    flags.DEFINE_integer("crops_per_image", None, "Crops of an image per epoch. [1]", **_NUMBERS),
+    flags.DEFINE_float("learning_rate", None, "Adam's; halved 4 times on the way. [0.0003]", 0.0),
+    flags.DEFINE_bool("augment", None, "Random flips and rotations by 90 degrees. [off]"),
+    flags.DEFINE_integer("min_side", None, "Skip images with a shorter side. [patch_size / 2]", 2),
+    flags.DEFINE_integer("max_side", None, "Skip images with a longer side. [none]", 2),
+    flags.DEFINE_float("white_level", None, "Pixel value of white. [255 or 65535]", 1e-9),
+    flags.DEFINE_enum(
+        "precision", None, ["float32", "mixed_bfloat16", "mixed_float16"], "Arithmetic. [float32]"
+    ),
+    flags.DEFINE_integer("seed", None, "Decides everything random. [0]", 0),
+]
+
+
+def recipe_from_flags():
+    """The preset's recipe, or the default one, with the flags that were given.
+
+    Raises:
+        ValueError: for an unknown preset or noise, or if neither gives the noise.
+    """
+    from n2n_tf.presets import PRESETS, Recipe
+    from pipelines.noise import parse_noise
+
+    given = {holder.name: holder.value for holder in RECIPE if holder.value is not None}
+    if PRESET.value is not None and PRESET.value not in PRESETS:
+        raise ValueError(f"--preset={PRESET.value}: unknown; there are {', '.join(PRESETS)}.")
+    if PRESET.value is None and "noise" not in given:
+        raise ValueError("--noise is required: --noise=none if the images are noisy already.")
+    recipe = dataclasses.replace(PRESETS.get(PRESET.value) or Recipe("none"), **given)
+    parse_noise(recipe.noise)
+    if recipe.channels == 2:
+        raise ValueError("--channels=2: it must be 1 or 3.")
+    return recipe
+
+
+def main(arguments):
+    """Opens the data, trains, says what came out."""
+    if arguments:
+        raise app.UsageError(f"Unexpected argument {arguments[0]!r}; folders are given by flags.")
+    recipe = recipe_from_flags()
+
+    import tqdm
+
+    from n2n_tf.evaluation import load_clean
+    from n2n_tf.training import train
+    from pipelines.image_folder import ImageFolder
+
+    images = ImageFolder(
+        DATA_DIR.value,
+        channels=recipe.channels,
+        min_side=recipe.min_side or recipe.patch_size // 2,
+        max_side=recipe.max_side,
+        white_level=recipe.white_level,
+        cache_bytes=CACHE_MB.value << 20,
+        progress=lambda items, total: tqdm.tqdm(items, "Reading images", total, leave=False),
+    )
+    for skipped in images.skipped:
+        print(f"skipped {skipped.path}: {skipped.reason}")
+    print(f"{len(images)} images to train on, {len(images.skipped)} skipped.")
+    clean = load_clean(VAL_DIR.value, recipe.channels) if VAL_DIR.value else []
+    train(recipe, images, MODEL_DIR.value, clean[: VAL_IMAGES.value], CHECKPOINT_MINUTES.value)
+    print(
+        f"The network is in {MODEL_DIR.value}. Next:\n"
+        f"  n2n-denoise --model {MODEL_DIR.value} INPUT -o OUTPUT\n"
+        f"  tensorboard --logdir {MODEL_DIR.value}/logs"
+    )
+
+
+def run():
+    """Entry point of `n2n-train`."""
+    flags.mark_flags_as_required(["data_dir", "model_dir"])
+    cli.start(main, "n2n-train", sys.modules[__name__])
+
+
+if __name__ == "__main__":
+    run()

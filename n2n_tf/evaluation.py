@@ -1,0 +1,99 @@
+"""The paper's evaluation: synthetic noise from one seeded stream, 8-bit PSNR and SSIM."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from n2n_tf.metrics import psnr, ssim
+from n2n_tf.tiling import reflect_pad, round_up
+from pipelines.image_files import list_images, read_image, to_channels, to_float, to_integer
+from pipelines.noise import add_noise_numpy
+
+SEED = 101
+PAPER_REPEATS = {"Kodak": 10, "BSD300": 3, "Set14": 20}  # noise realisations per image
+PAPER_SQUARE = 32  # images are mirror-padded to a square with sides of a multiple of this
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One image, one noise realisation. PSNR in dB; `images` are (clean, noisy, denoised)."""
+
+    name: str
+    repeat: int
+    psnr_noisy: float
+    ssim_noisy: float
+    psnr: float
+    ssim: float
+    images: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    def figures(self):
+        """The four numbers in the order of `FIGURES`."""
+        return [getattr(self, name) for name in FIGURES]
+
+
+FIGURES = ("psnr_noisy", "ssim_noisy", "psnr", "ssim")
+
+
+def load_clean(folder, channels):
+    """Reads the images of a folder as [(name, uint8 or uint16 [H, W, channels])], sorted by path.
+
+    Raises:
+        ImageFileError: for a missing or empty folder, or any image that cannot be read: a figure
+            over fewer images than there are would be a wrong figure.
+    """
+    files = list_images(folder)
+    root = pathlib.Path(folder)
+    return [
+        (p.relative_to(root).as_posix(), to_channels(read_image(p).pixels, channels)) for p in files
+    ]
+
+
+def evaluate(denoise, images, noise, generator, repeats=1):
+    """Adds noise to clean images, denoises and scores them, in the official order.
+
+    For each repeat, for each image: noise from `generator` in float64, neither clipped nor rounded;
+    mirror-padding at the bottom and right to a square of a multiple of 32; the network; cropping;
+    clipping and rounding to the integers of the clean image; PSNR and SSIM on those.
+
+    Args:
+        denoise: callable, float32 [H, W, C] -> the same shape; None scores the noisy image itself.
+        images: list of (name, uint8 or uint16 array [H, W, C]).
+        noise: `pipelines.noise.Noise`.
+        generator: `numpy.random.RandomState(101)` for the paper's protocol; several data sets
+            share one, in the order Kodak, BSD300, Set14.
+        repeats: int.
+
+    Yields:
+        `Result`.
+
+    Source: the official train.py, validation part.
+    """
+    for repeat in range(repeats):
+        for name, clean in images:
+            noisy = add_noise_numpy(to_float(clean), noise, generator)
+            denoised = noisy if denoise is None else _denoise_as_square(denoise, noisy)
+            peak, dtype = np.iinfo(clean.dtype).max, clean.dtype
+            noisy, denoised = to_integer(noisy, dtype), to_integer(denoised, dtype)
+            before = psnr(clean, noisy, peak), ssim(clean, noisy, peak)
+            after = before
+            if denoise is not None:
+                after = psnr(clean, denoised, peak), ssim(clean, denoised, peak)
+            yield Result(name, repeat, *before, *after, (clean, noisy, denoised))
+
+
+def _denoise_as_square(denoise, noisy):
+    height, width = noisy.shape[:2]
+    side = round_up(max(height, width), PAPER_SQUARE)
+    return denoise(reflect_pad(noisy, side, side))[:height, :width]
+
+
+def average(results):
+    """Means over images and repeats: dict with the names of `FIGURES`."""
+    means = np.mean([result.figures() for result in results], axis=0)
+    return dict(zip(FIGURES, means.tolist(), strict=True))
+
+
+def strip(clean, noisy, denoised):
+    """The three uint8 or uint16 images side by side, for looking at."""
+    return np.concatenate([clean, noisy, denoised], axis=1)

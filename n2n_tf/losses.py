@@ -1,0 +1,39 @@
+"""The regularised loss of Neighbor2Neighbor (Huang et al., CVPR 2021, equation 7)."""
+
+import tensorflow as tf
+
+
+def n2n_loss(sub_output, sub_target, denoised_sub_input, denoised_sub_target, gamma):
+    """Reconstruction term, regularisation term and their weighted sum.
+
+    With g1, g2 the neighbor sub-sampler, y the noisy image and f the network:
+
+        reconstruction = mean (f(g1(y)) - g2(y))^2
+        regularisation = mean (f(g1(y)) - g2(y) - (g1(f(y)) - g2(f(y))))^2
+        total          = reconstruction + gamma * regularisation
+
+    Squared norms are means over all elements, as in the official code. The gradient must not flow
+    through f(y) (section 4.2): hand in `tf.stop_gradient` of it. `gamma=0` is plain training on the
+    pair (g1(y), g2(y)), equation 3.
+
+    Args:
+        sub_output: f(g1(y)), [batch, height, width, channels], any float dtype.
+        sub_target: g2(y), same shape.
+        denoised_sub_input: g1(f(y)), same shape.
+        denoised_sub_target: g2(f(y)), same shape.
+        gamma: float or scalar tensor, weight of the regularisation, at least 0.
+
+    Returns:
+        `total, reconstruction, regularisation`: float32 scalars. All arithmetic is float32, also
+        under mixed precision.
+
+    Example:
+        >>> zero, one = tf.zeros((1, 2, 2, 1)), tf.ones((1, 2, 2, 1))
+        >>> [float(term) for term in n2n_loss(one, zero, one, zero, gamma=2.0)]
+        [1.0, 1.0, 0.0]
+    """
+    difference = tf.cast(sub_output, tf.float32) - tf.cast(sub_target, tf.float32)
+    gap = tf.cast(denoised_sub_input, tf.float32) - tf.cast(denoised_sub_target, tf.float32)
+    reconstruction = tf.reduce_mean(tf.square(difference))
+    regularisation = tf.reduce_mean(tf.square(difference - gap))
+    return reconstruction + gamma * regularisation, reconstruction, regularisation

@@ -1,0 +1,122 @@
+"""Neighbor2Neighbor as a Keras model: a network plus the self-supervised training of it."""
+
+import keras
+import tensorflow as tf
+
+from n2n_tf.losses import n2n_loss
+from n2n_tf.networks import NETWORKS
+from n2n_tf.subsamplers import DRAW, take_pixels
+from n2n_tf.tiling import reflect_pad_batch
+
+
+@keras.saving.register_keras_serializable("n2n_tf")
+class Neighbor2Neighbor(keras.Model):
+    """Trains any denoising network from noisy images alone (Huang et al., CVPR 2021).
+
+    `fit` takes batches of noisy images, `evaluate` pairs (noisy, clean), `predict` and calling take
+    noisy images of any size. Ship `network`, not this trainer.
+
+    Args:
+        network: functional `keras.Model`, [batch, height, width, channels] -> the same shape.
+        gamma: float, weight of the regularisation (equation 7). Held in the variable `gamma`, which
+            `n2n_tf.schedules.PaperSchedule` raises epoch by epoch.
+        subsampler: "random" (neighbours, section 4.1) or "fixed" (appendix B).
+        k: int, side of the sub-sampler's cells in pixels.
+        seed: int; with the number of the step it decides every sub-sampler drawn.
+        size_multiple: int, sides of images are mirror-padded to multiples of this before the
+            network and cropped after it. Default: the network's own, 1 if unknown.
+
+    Raises:
+        ValueError: for an unknown `subsampler` or a network that changes the number of channels.
+
+    Example:
+        model = Neighbor2Neighbor(unet(channels=3), gamma=2.0)
+        model.compile(optimizer=keras.optimizers.Adam(3e-4))
+        model.fit(noisy_batches, epochs=100)
+    """
+
+    def __init__(
+        self, network, gamma=2.0, subsampler="random", k=2, seed=0, size_multiple=None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if subsampler not in DRAW:
+            raise ValueError(f"`subsampler` must be one of {list(DRAW)}. Received: {subsampler!r}.")
+        if network.input_shape[-1] != network.output_shape[-1]:
+            raise ValueError(
+                "`network` must return as many channels as it takes. Received: "
+                f"{network.input_shape[-1]} in, {network.output_shape[-1]} out."
+            )
+        self.network = network
+        self.subsampler, self.k, self.seed = subsampler, k, seed
+        self.size_multiple = size_multiple or NETWORKS.get(network.name, (None, 1))[1]
+        # A variable, since a Python number read in train_step is frozen at its first trace.
+        self.gamma = self.add_weight(
+            shape=(), initializer=keras.initializers.Constant(gamma), trainable=False, name="gamma"
+        )
+        names = ("loss", "reconstruction", "regularisation", "psnr", "ssim")
+        self.means = {name: keras.metrics.Mean(name=name) for name in names}
+        self.built = True
+
+    def call(self, noisy, training=None):
+        """Denoises float images [batch, height, width, channels] of any height and width."""
+        height, width = tf.shape(noisy)[1], tf.shape(noisy)[2]
+        padded = reflect_pad_batch(noisy, self.size_multiple)
+        return self.network(padded, training=training)[:, :height, :width]
+
+    def train_step(self, data):
+        """One step of the paper's Algorithm 1 on noisy images [batch, height, width, channels]."""
+        noisy, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        batch, height, width = tf.unstack(tf.shape(noisy)[:3])
+        step = tf.cast(self.optimizer.iterations, tf.int64)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
+
+        # A random neighbor sub-sampler G = (g1, g2), and the pair it takes from y.
+        g1, g2 = DRAW[self.subsampler](batch, height, width, seed, self.k)
+        sub_input, sub_target = take_pixels(noisy, g1, self.k), take_pixels(noisy, g2, self.k)
+
+        # f(y) with no gradients, sampled by the same G.
+        denoised = tf.stop_gradient(self(noisy, training=True))
+        denoised_pair = take_pixels(denoised, g1, self.k), take_pixels(denoised, g2, self.k)
+
+        with tf.GradientTape() as tape:
+            sub_output = self(sub_input, training=True)
+            total, rec, reg = n2n_loss(sub_output, sub_target, *denoised_pair, self.gamma)
+            # Keras sums gradients over replicas; the loss is a mean over the global batch.
+            loss = total / tf.distribute.get_strategy().num_replicas_in_sync
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self.network.trainable_variables
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+
+        for name, value in (("loss", total), ("reconstruction", rec), ("regularisation", reg)):
+            self.means[name].update_state(value)
+        return self._results("loss", "reconstruction", "regularisation") | {"gamma": self.gamma}
+
+    def test_step(self, data):
+        """PSNR in dB and SSIM of the denoised image, clipped to [0, 1], on pairs (noisy, clean)."""
+        noisy, clean, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if clean is None:
+            raise ValueError("`evaluate` needs pairs (noisy, clean). Received: noisy images only.")
+        denoised = tf.clip_by_value(tf.cast(self(noisy, training=False), tf.float32), 0.0, 1.0)
+        clean = tf.cast(clean, tf.float32)
+        self.means["psnr"].update_state(tf.image.psnr(clean, denoised, max_val=1.0))
+        self.means["ssim"].update_state(tf.image.ssim(clean, denoised, max_val=1.0))
+        return self._results("psnr", "ssim")
+
+    def _results(self, *names):
+        return {name: self.means[name].result() for name in names}
+
+    def get_config(self):
+        """Everything needed to build an equal model; gamma is a weight and is saved as one."""
+        return super().get_config() | {
+            "network": keras.saving.serialize_keras_object(self.network),
+            "subsampler": self.subsampler,
+            "k": self.k,
+            "seed": self.seed,
+            "size_multiple": self.size_multiple,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the model that `get_config` described."""
+        network = keras.saving.deserialize_keras_object(config.pop("network"))
+        return cls(network, **config)

@@ -1,0 +1,10 @@
+"""Denoising networks: builders of plain functional Keras models, and what tiling must know of them.
+
+Add a network: write its module with a builder, SIZE_MULTIPLE and HALO, and give it a row here.
+"""
+
+from n2n_tf.networks import unet
+
+# name -> builder(channels, **arguments), multiple of pixels its input sides must have, and the
+# halo in pixels that a tile needs around it for its inside to equal the whole image's.
+NETWORKS = {"unet": (unet.unet, unet.SIZE_MULTIPLE, unet.HALO)}

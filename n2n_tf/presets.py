@@ -1,0 +1,85 @@
+"""One table: the name of a published training and everything that decides its result."""
+
+import dataclasses
+
+from n2n_tf.networks import NETWORKS
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training computes, besides the data.
+
+    Attributes:
+        noise: name in the grammar of `pipelines.noise`.
+        noise_realization: "frozen", one noise field per image for the whole training, or "fresh",
+            new noise for every crop as in the paper's code.
+        network: name in `n2n_tf.networks.NETWORKS`.
+        channels: 1 gray, 3 RGB.
+        features: width of the network.
+        init_scale: factor on the He-normal initial weights.
+        subsampler: "random" or "fixed".
+        gamma: weight of the regularisation in the last epoch.
+        epochs: passes over the images.
+        batch_size: crops per step.
+        patch_size: side of a crop in pixels.
+        crops_per_image: crops of each image in an epoch.
+        learning_rate: Adam's in the first epoch.
+        augment: random flips and rotations.
+        min_side, max_side: images outside these sides in pixels are skipped; None: half the
+            patch_size, and no upper bound.
+        white_level: pixel value that becomes 1.0; None: the largest of the files' type.
+        precision: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
+        seed: decides initial weights, order, crops, noise and sub-samplers.
+    """
+
+    noise: str
+    noise_realization: str = "frozen"
+    network: str = "unet"
+    channels: int = 3
+    features: int = 48
+    init_scale: float = 0.1
+    subsampler: str = "random"
+    gamma: float = 2.0
+    epochs: int = 100
+    batch_size: int = 4
+    patch_size: int = 256
+    crops_per_image: int = 1
+    learning_rate: float = 3e-4
+    augment: bool = False
+    min_side: int | None = None
+    max_side: int | None = None
+    white_level: float | None = None
+    precision: str = "float32"
+    seed: int = 0
+
+
+def _paper(noise):
+    """Section 5.1 as the official code runs it: fresh noise, sides of 256 to 512 pixels."""
+    return Recipe(noise, noise_realization="fresh", min_side=256, max_side=512)
+
+
+PRESETS = {
+    "paper_gauss25": _paper("gauss25"),
+    "paper_gauss5_50": _paper("gauss5_50"),
+    "paper_poisson30": _paper("poisson30"),
+    "paper_poisson5_50": _paper("poisson5_50"),
+    # For a CPU and an afternoon: a third of the paper's width, and He-normal weights unscaled,
+    # with which short trainings get much further.
+    "quick": Recipe(
+        "none", features=16, init_scale=1.0, patch_size=128, batch_size=8, learning_rate=1e-3
+    ),
+}
+
+
+def build_network(recipe):
+    """Builds the recipe's network with fresh weights.
+
+    Raises:
+        ValueError: if `recipe.network` is no known network.
+    """
+    if recipe.network not in NETWORKS:
+        raise ValueError(
+            f"Unknown network {recipe.network!r}: it must be one of {', '.join(NETWORKS)}."
+        )
+    build = NETWORKS[recipe.network][0]
+    return build(recipe.channels, features=recipe.features, init_scale=recipe.init_scale)

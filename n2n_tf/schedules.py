@@ -1,0 +1,64 @@
+"""How gamma and the learning rate change from epoch to epoch; epochs are counted from 1."""
+
+import keras
+
+
+def gamma_at(epoch, epochs, gamma):
+    """Weight of the regularisation during an epoch: it rises linearly and ends at `gamma`.
+
+    Args:
+        epoch: int, 1 .. epochs.
+        epochs: int, length of the training in epochs.
+        gamma: float, final weight (paper: 2 for sRGB, 1 for raw).
+
+    Returns:
+        float, `gamma * epoch / epochs`.
+
+    Source: section 4.2 ("gradually increase gamma"); the formula is the official train.py's.
+    """
+    return gamma * epoch / epochs
+
+
+def learning_rate_at(epoch, epochs, initial):
+    """Learning rate during an epoch: halved when a fifth, two, three and four fifths are reached.
+
+    Of 100 epochs, epochs 1 to 19 have `initial`, 20 to 39 half of it, and so on, as in the official
+    train.py (MultiStepLR with milestones 19, 39, 59, 79 counted from 0). A halving that would fall
+    before the second epoch of a very short training is left out.
+
+    Args:
+        epoch: int, 1 .. epochs.
+        epochs: int, length of the training in epochs.
+        initial: float, learning rate of the first epoch.
+
+    Returns:
+        float.
+
+    Source: section 5.1, "the learning rate is half-decayed per 20 epochs" of 100.
+    """
+    milestones = [epochs * fifth // 5 for fifth in (1, 2, 3, 4)]
+    return initial * 0.5 ** sum(1 < milestone <= epoch for milestone in milestones)
+
+
+class PaperSchedule(keras.callbacks.Callback):
+    """Sets gamma and the learning rate at the beginning of every epoch of `fit`.
+
+    Args:
+        epochs: int, length of the whole training in epochs, also of a training that continues.
+        learning_rate: float, of the first epoch. None leaves the optimizer's alone.
+        gamma: float, weight of the regularisation in the last epoch.
+
+    Example:
+        model.fit(batches, epochs=100, callbacks=[PaperSchedule(epochs=100)])
+    """
+
+    def __init__(self, epochs, learning_rate=3e-4, gamma=2.0):
+        super().__init__()
+        self.epochs, self.learning_rate, self.gamma = epochs, learning_rate, gamma
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Assigns both variables; Keras counts epochs from 0."""
+        self.model.gamma.assign(gamma_at(epoch + 1, self.epochs, self.gamma))
+        if self.learning_rate is not None:
+            rate = learning_rate_at(epoch + 1, self.epochs, self.learning_rate)
+            self.model.optimizer.learning_rate = rate

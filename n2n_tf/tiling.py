@@ -1,0 +1,137 @@
+"""Tile geometry in integers, reflection padding, cutting and stitching.
+
+A network that halves its image n times gives the inside of a tile the values of the whole image
+only if tiles lie on the grid of those halvings (`size_multiple`) and are read with a margin as wide
+as the network sees (`halo`). All tiles are read with one size, so one compiled program serves all.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """One tile: what is read and which part of the result is kept. All in pixels of the image.
+
+    `top, left, height, width` is the window read; `keep` = (row_start, row_stop, column_start,
+    column_stop) is the part of the image that this tile writes, inside the window.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    keep: tuple[int, int, int, int]
+
+
+def plan_tiles(height, width, tile, halo, size_multiple):
+    """Plans windows that cover an image so that every pixel is written by exactly one of them.
+
+    Args:
+        height, width: int, size of the image in pixels, multiples of `size_multiple`.
+        tile: int, side of the window read, a multiple of `size_multiple`, above `2 * halo`.
+        halo: int, margin in pixels between what is kept and the border of the window, except where
+            that border is the image's own.
+        size_multiple: int, windows begin at multiples of this.
+
+    Returns:
+        list of `Tile`, row by row. An image that fits into one window has one tile. All windows
+        have the same size.
+
+    Raises:
+        ValueError: naming the argument that breaks a condition above.
+
+    Example:
+        >>> [t.keep for t in plan_tiles(64, 160, tile=96, halo=16, size_multiple=32)]
+        [(0, 64, 0, 80), (0, 64, 80, 160)]
+    """
+    for name, value in (("height", height), ("width", width), ("tile", tile)):
+        if value <= 0 or value % size_multiple:
+            raise ValueError(
+                f"`{name}` must be a positive multiple of {size_multiple} pixels. "
+                f"Received: {name}={value}."
+            )
+    rows = _plan_axis(height, tile, halo, size_multiple)
+    columns = _plan_axis(width, tile, halo, size_multiple)
+    return [
+        Tile(top, left, min(tile, height), min(tile, width), (*kept_rows, *kept_columns))
+        for top, kept_rows in rows
+        for left, kept_columns in columns
+    ]
+
+
+def _plan_axis(size, tile, halo, size_multiple):
+    """Returns [(start of the window, (first kept, end of kept))] along one axis."""
+    if size <= tile:
+        return [(0, (0, size))]
+    step = (tile - 2 * halo) // size_multiple * size_multiple
+    if step <= 0:
+        raise ValueError(
+            f"`tile` must exceed twice the halo by at least {size_multiple} pixels: tile >= "
+            f"{math.ceil(2 * halo / size_multiple) * size_multiple + size_multiple}. "
+            f"Received: tile={tile}, halo={halo}."
+        )
+    starts = [*range(0, size - tile, step), size - tile]
+    # Neighbours overlap by at least 2 * halo: the seam may lie anywhere at least a halo inside
+    # both; the middle of the overlap is farthest from both borders.
+    seams = [(before + tile + after) // 2 for before, after in itertools.pairwise(starts)]
+    edges = [0, *seams, size]
+    return [(start, (edges[i], edges[i + 1])) for i, start in enumerate(starts)]
+
+
+def denoise_tiled(denoise, image, tile, halo, size_multiple, progress=None):
+    """Runs a network over an image of any size, tile by tile.
+
+    Args:
+        denoise: callable, float32 [1, h, w, channels] -> array of the same shape, for h and w
+            multiples of `size_multiple`.
+        image: float32 array [height, width, channels], any height and width.
+        tile, halo, size_multiple: as in `plan_tiles`.
+        progress: None or callable(tiles done, tiles in all).
+
+    Returns:
+        float32 array of the shape of `image`.
+    """
+    height, width, channels = image.shape
+    padded = reflect_pad(image, round_up(height, size_multiple), round_up(width, size_multiple))
+    result = np.empty(padded.shape, np.float32)
+    tiles = plan_tiles(*padded.shape[:2], tile, halo, size_multiple)
+    for done, t in enumerate(tiles, 1):
+        window = padded[t.top : t.top + t.height, t.left : t.left + t.width]
+        output = np.asarray(denoise(window[None]))[0]
+        row, row_end, column, column_end = t.keep
+        result[row:row_end, column:column_end] = output[
+            row - t.top : row_end - t.top, column - t.left : column_end - t.left
+        ]
+        if progress:
+            progress(done, len(tiles))
+    return result[:height, :width, :channels]
+
+
+def round_up(size, multiple):
+    """Smallest multiple of `multiple` that is at least `size`."""
+    return -(-size // multiple) * multiple
+
+
+def reflect_pad(image, height, width):
+    """Mirrors an array [h, w, channels] at its bottom and right border up to height x width."""
+    pad = ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))
+    return np.pad(image, pad, "reflect" if min(image.shape[:2]) > 1 else "edge")
+
+
+def reflect_pad_batch(images, size_multiple):
+    """The same for a tensor [batch, h, w, channels], up to the next multiples, inside a graph.
+
+    Works with unknown and with tiny sizes, where `tf.pad(mode="REFLECT")` fails because it mirrors
+    at most once.
+    """
+    for axis in (1, 2):
+        size = tf.shape(images)[axis]
+        period = tf.maximum(2 * (size - 1), 1)
+        index = tf.range(-(-size // size_multiple) * size_multiple) % period
+        images = tf.gather(images, tf.minimum(index, tf.abs(period - index) % period), axis=axis)
+    return images
