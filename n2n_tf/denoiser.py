@@ -1,7 +1,10 @@
 """Denoiser: load any trained model, call it on an image of any size and type."""
 
+import functools
 import json
+import os
 import pathlib
+import zipfile
 
 import keras
 import numpy as np
@@ -15,7 +18,8 @@ SHIPPED = pathlib.Path(__file__).resolve().parents[1] / "saved_models"
 NETWORK_FILE, INFO_FILE = "network.keras", "model.json"
 DEFAULT_TILE = 1024
 # What model.json must say, and within what bounds.
-REQUIRED = {"channels": (1, 64), "size_multiple": (1, 4096), "halo": (0, 4096)}
+REQUIRED = {"channels": (1, 64), "size_multiple": (1, 512), "halo": (0, 4096)}
+SIGNATURE = "denoise"  # of exports: denoise(noisy) -> {"denoised": ...}
 
 
 class ModelError(ValueError):
@@ -31,12 +35,13 @@ class Denoiser:
         channels: int, channels the network takes.
         size_multiple: int, in pixels.
         halo: int, margin in pixels by which tiles overlap on each side.
-        tile: int, side in pixels of the window the network sees at once. Larger pictures are cut
-            into such windows; memory grows with its square.
+        tile: int, side in pixels of the window the network sees at once, at least twice the halo
+            and a bit. Larger pictures are cut into such windows; memory grows with its square.
         info: dict, what model.json says about the model.
 
     Attributes:
         network: the Keras network, None for a model loaded from an export.
+        run: the callable of the arguments. A loaded export's takes sides of any length.
 
     Example:
         >>> identity = Denoiser(lambda x: x, channels=3, size_multiple=32, halo=160)
@@ -52,7 +57,7 @@ class Denoiser:
         self.tile = max(round_up(tile, size_multiple), least)
         self.info = info or {}
         self.network = None
-        self._run = run
+        self.run = run
 
     @classmethod
     def load(cls, model, tile=DEFAULT_TILE):
@@ -61,37 +66,60 @@ class Denoiser:
         Args:
             model: path of a training's `model_dir`, of a `.keras`, `.tflite` or official `.pth`
                 file, of a SavedModel folder; or the name of a model shipped in `saved_models/`; or
-                a Keras network.
+                a Keras network, bare or within its trainer.
             tile: int, see `Denoiser`.
 
         Raises:
             ModelError: if there is no such model, or it is damaged or unusable.
         """
         if isinstance(model, keras.Model):
-            return cls._of_network(model, describe(model), tile)
+            network = getattr(model, "network", model)
+            return cls._of_network(network, describe(network), tile)
         path = pathlib.Path(model)
         if not path.exists():
-            path = SHIPPED / str(model)
-        if not path.exists() or path == SHIPPED:
-            raise ModelError(f"{model}: no such file or folder, and no model of that name shipped.")
-        if path.is_dir() and (path / "saved_model.pb").exists():
-            return cls._of_saved_model(path, tile)
+            path = SHIPPED / path
+        if not path.exists():
+            raise ModelError(
+                f"{model}: no such file or folder, and no shipped model (there are: "
+                f"{', '.join(shipped_models()) or 'none'})."
+            )
+        try:
+            return cls._loader(path)(path, tile)
+        except ModelError as error:
+            if str(path) in str(error):
+                raise
+            raise ModelError(f"{path}: {error}") from error
+
+    @classmethod
+    def _loader(cls, path):
         if path.is_dir():
-            return cls._of_folder(path, tile)
+            saved_model = (path / "saved_model.pb").exists()
+            return cls._of_saved_model if saved_model else cls._of_folder
         loaders = {".keras": cls._of_keras, ".tflite": cls._of_tflite, ".pth": cls._of_pth}
         if path.suffix not in loaders:
             raise ModelError(
                 f"{path}: not a model. Models are .keras, .tflite and .pth files, SavedModel "
                 "folders and the folders written by n2n-train."
             )
-        return loaders[path.suffix](path, tile)
+        return loaders[path.suffix]
 
     @classmethod
     def _of_network(cls, network, info, tile):
-        channels = info["channels"]
+        channels, least = info["channels"], info["size_multiple"]
+        _check_channels(network.input_shape[-1], channels)
         signature = [tf.TensorSpec((None, None, None, channels), tf.float32)]
         compiled = tf.function(lambda noisy: network(noisy, training=False), signature)
-        denoiser = cls(compiled, channels, info["size_multiple"], info["halo"], tile, info)
+        smallest = np.zeros((1, least, least, channels), np.float32)
+        try:
+            returned = tuple(compiled(smallest).shape)
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            raise ModelError(
+                f"The network cannot take an image of {least} x {least} pixels: size_multiple in "
+                f"{INFO_FILE} is wrong ({first_line(error)})."
+            ) from error
+        if returned != smallest.shape:
+            raise ModelError(f"The network returns {returned} for images {smallest.shape}.")
+        denoiser = cls(compiled, channels, least, info["halo"], tile, info)
         denoiser.network = network
         return denoiser
 
@@ -114,7 +142,10 @@ class Denoiser:
     def _of_pth(cls, path, tile):
         from n2n_tf.torch_weights import unet_from_pth
 
-        network = unet_from_pth(path)
+        try:
+            network = unet_from_pth(path)
+        except ValueError as error:
+            raise ModelError(str(error)) from error
         return cls._of_network(network, describe(network), tile)
 
     @classmethod
@@ -122,11 +153,12 @@ class Denoiser:
         info = read_info(path / INFO_FILE)
         try:
             loaded = tf.saved_model.load(str(path))
-            serve = loaded.signatures["denoise"]
+            serve = loaded.signatures[SIGNATURE]
+            channels = serve.structured_input_signature[1]["noisy"].shape[-1]
+            serve.structured_outputs["denoised"]  # raises if there is none
         except Exception as error:  # TensorFlow raises many types on damaged files
-            raise ModelError(
-                f"{path}: not a SavedModel with signature 'denoise' ({error})."
-            ) from error
+            raise ModelError(f"{path}: {_not_an_export('SavedModel', error)}") from error
+        _check_channels(channels, info["channels"])
 
         def run(noisy, keep_alive=loaded):
             return serve(noisy=tf.constant(noisy))["denoised"]
@@ -137,14 +169,15 @@ class Denoiser:
     def _of_tflite(cls, path, tile):
         from ai_edge_litert.interpreter import Interpreter
 
-        info = read_info(path.with_suffix(".json"))
+        info = read_info(info_path(path))
         try:
-            interpreter = Interpreter(model_path=str(path))
-            signature = interpreter.get_signature_runner("denoise")
-        except Exception as error:  # LiteRT raises ValueError and RuntimeError
-            raise ModelError(
-                f"{path}: not a .tflite file with signature 'denoise' ({error})."
-            ) from error
+            interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
+            signature = interpreter.get_signature_runner(SIGNATURE)
+            channels = int(signature.get_input_details()["noisy"]["shape_signature"][-1])
+            signature(noisy=np.zeros((1, 1, 1, channels), np.float32))["denoised"]
+        except Exception as error:  # LiteRT raises ValueError, RuntimeError and others
+            raise ModelError(f"{path}: {_not_an_export('.tflite file', error)}") from error
+        _check_channels(channels, info["channels"])
 
         def run(noisy):
             return signature(noisy=np.ascontiguousarray(noisy, np.float32))["denoised"]
@@ -159,7 +192,7 @@ class Denoiser:
                 [0, 1] and may leave it. A one-channel network denoises colour plane by plane.
             white_level: number that stands for 1.0. Default: 255 for uint8, 65535 for uint16, 1 for
                 floats.
-            progress: None or callable(tiles done, tiles in all).
+            progress: None or callable(tiles done, tiles in all), called before the first tile too.
 
         Returns:
             Array of the same shape. Floats give float32, not clipped; uint8 and uint16 give the
@@ -167,58 +200,98 @@ class Denoiser:
 
         Raises:
             ValueError: for another type of pixels or number of channels, NaN or infinite pixels,
-                an empty image.
+                an empty image, a white level that the type cannot hold.
+            ModelError: if the network returns NaN or infinite pixels.
         """
         image = np.asarray(image)
-        planes = image[..., None] if image.ndim == 2 else image
-        self._check(planes)
-        floats = to_float(planes, white_level)
+        self._check(image, white_level)
+        floats = to_float(image[..., None] if image.ndim == 2 else image, white_level)
         if not np.isfinite(floats).all():
             raise ValueError("The image holds NaN or infinite pixels; mend or mask them first.")
+        denoised = self._denoise(floats, progress).reshape(image.shape)
+        if not np.isfinite(denoised).all():
+            raise ModelError(
+                "The network returned NaN or infinite pixels: it is damaged or its training "
+                "diverged, or the image's values are far outside [0, 1]."
+            )
+        if image.dtype.kind == "u":
+            return to_integer(denoised, image.dtype, white_level)
+        return denoised if white_level is None else denoised * np.float32(white_level)
+
+    def _denoise(self, floats, progress):
+        """All channels at once, or plane by plane with a one-channel network."""
         step = floats.shape[2] if self.channels != 1 else 1
+        starts = range(0, floats.shape[2], step)
+
+        def report(plane, done, tiles):
+            if progress:
+                progress(plane * tiles + done, len(starts) * tiles)
+
         parts = [
             denoise_tiled(
-                self._run,
+                self.run,
                 floats[..., start : start + step],
                 self.tile,
                 self.halo,
                 self.size_multiple,
-                progress,
+                functools.partial(report, plane),
             )
-            for start in range(0, floats.shape[2], step)
+            for plane, start in enumerate(starts)
         ]
-        denoised = np.concatenate(parts, axis=-1).reshape(image.shape)
-        if image.dtype.kind == "u":
-            return to_integer(denoised, image.dtype, white_level)
-        return denoised * np.float32(white_level) if white_level else denoised
+        return np.concatenate(parts, axis=-1)
 
-    def _check(self, planes):
-        if planes.dtype not in (np.uint8, np.uint16) and planes.dtype.kind != "f":
-            raise ValueError(f"Pixels must be uint8, uint16 or float. Received: {planes.dtype}.")
-        if planes.ndim != 3 or 0 in planes.shape:
+    def _check(self, image, white_level):
+        integer = image.dtype.kind == "u" and image.dtype.itemsize <= 2
+        if not integer and image.dtype.kind != "f":
+            raise ValueError(f"Pixels must be uint8, uint16 or float. Received: {image.dtype}.")
+        if image.ndim not in (2, 3) or image.size == 0:
             raise ValueError(
                 "An image is an array [height, width] or [height, width, channels] with at least "
-                f"one pixel. Received: shape={planes.shape}."
+                f"one pixel. Received: shape={image.shape}."
             )
-        if self.channels not in (1, planes.shape[2]):
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        if self.channels not in (1, channels):
             raise ValueError(
-                f"This model denoises images of {self.channels} channels. Received: "
-                f"{planes.shape[2]}."
+                f"This model denoises images of {self.channels} channels. Received: {channels}."
             )
+        if white_level is None:
+            return
+        largest = np.iinfo(image.dtype).max if integer else np.finfo(np.float32).max
+        if not 0 < white_level <= largest:
+            raise ValueError(
+                f"`white_level` must be above 0 and at most {largest:g} for {image.dtype} pixels. "
+                f"Received: {white_level}."
+            )
+
+
+def shipped_models():
+    """Names of the models in `saved_models/`."""
+    return sorted(file.parent.name for file in SHIPPED.glob(f"*/{NETWORK_FILE}"))
 
 
 def describe(network, **more):
     """What model.json says about a network: what tiling needs, and anything in `more`.
 
+    Args:
+        network: functional `keras.Model`.
+        **more: further entries; `size_multiple` and `halo` in pixels for a network not in
+            `n2n_tf.networks.NETWORKS`.
+
     Raises:
-        ModelError: if the network takes no image of any size, or is none of ours and `more` does
-            not give `size_multiple` and `halo`.
+        ModelError: if the network takes no image of any size or returns another shape, or is none
+            of ours and `more` does not give `size_multiple` and `halo`.
     """
-    shape = network.input_shape
-    if not isinstance(shape, tuple) or len(shape) != 4 or shape[1:3] != (None, None):
+    shape = getattr(network, "input_shape", None)
+    images = isinstance(shape, tuple) and len(shape) == 4 and isinstance(shape[3], int)
+    if not images or shape[:3] != (None, None, None):
         raise ModelError(
             f"Network {network.name!r} must take images [batch, height, width, channels] of any "
             f"height and width. Received: input_shape={shape}."
+        )
+    if network.output_shape != shape:
+        raise ModelError(
+            f"Network {network.name!r} must return images of the shape it takes. Received: "
+            f"input_shape={shape}, output_shape={network.output_shape}."
         )
     info = {"network": network.name, "channels": shape[-1]}
     if network.name in NETWORKS:
@@ -226,10 +299,16 @@ def describe(network, **more):
     info |= more
     if missing := REQUIRED.keys() - info.keys():
         raise ModelError(
-            f"Network {network.name!r} is none of ours: say its {', '.join(sorted(missing))} in a "
-            f"{INFO_FILE} beside {NETWORK_FILE}."
+            f"Network {network.name!r} is none of ours: save it as {NETWORK_FILE} and say its "
+            f"channels, size_multiple and halo in a {INFO_FILE} beside it (missing: "
+            f"{', '.join(sorted(missing))})."
         )
     return info
+
+
+def info_path(path):
+    """Where the model.json of an exported file lies: model.tflite -> model.tflite.json."""
+    return path.with_name(f"{path.name}.json")
 
 
 def read_info(path):
@@ -239,16 +318,16 @@ def read_info(path):
         ModelError: if it is missing, damaged or lacks something.
     """
     try:
-        info = json.loads(path.read_text())
+        info = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing; it was written beside the model, copy both.") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read ({error}).") from error
     for key, (low, high) in REQUIRED.items():
         value = info.get(key) if isinstance(info, dict) else None
-        if not isinstance(value, int) or not low <= value <= high:
+        if type(value) is not int or not low <= value <= high:
             raise ModelError(
-                f"{path}: {key!r} must be a whole number in {low}..{high}, is {value!r}."
+                f"{path}: {key!r} must be a whole number in {low}..{high}, is {value!r:.50}."
             )
     return info
 
@@ -259,9 +338,51 @@ def load_network(path):
     Raises:
         ModelError: if it is damaged or asks for code to be run.
     """
+    import n2n_tf.model  # noqa: F401, lets Keras know the class of a saved trainer
+
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path}: damaged, truncated or no .keras file at all.")
     try:
         network = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many types on damaged files
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: cannot be loaded as a Keras model ({reason})") from error
-    return network.network if hasattr(network, "network") else network
+        raise ModelError(
+            f"{path}: cannot be loaded as a Keras model ({first_line(error)})."
+        ) from error
+    return as_float32(getattr(network, "network", network))
+
+
+def as_float32(network):
+    """A network of mixed precision as one that computes in float32; any other as it is.
+
+    The weights are float32 in both. Lower precision pays off in training on a GPU; elsewhere it is
+    slower, and TFLite has no bfloat16 operations.
+    """
+    config = json.dumps(keras.saving.serialize_keras_object(network))
+    plain = json.loads(config, object_hook=_float32_policy)
+    if json.dumps(plain) == config:
+        return network
+    converted = keras.saving.deserialize_keras_object(plain)
+    converted.set_weights(network.get_weights())
+    return converted
+
+
+def _float32_policy(config):
+    """A serialised dtype policy of mixed precision -> float32's; anything else as it is."""
+    if config.get("class_name") == "DTypePolicy" and config["config"]["name"].startswith("mixed_"):
+        return config | {"config": {"name": "float32"}}
+    return config
+
+
+def first_line(error):
+    """The first line of an error's message, shortened, or its type."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(".")
+
+
+def _check_channels(taken, said):
+    if taken != said:
+        raise ModelError(f"It takes {taken} channels, but its {INFO_FILE} says channels={said}.")
+
+
+def _not_an_export(kind, error):
+    return f"no {kind} with a signature {SIGNATURE}(noisy) -> denoised ({first_line(error)})."

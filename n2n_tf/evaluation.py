@@ -5,9 +5,16 @@ import pathlib
 
 import numpy as np
 
-from n2n_tf.metrics import psnr, ssim
+from n2n_tf.metrics import SSIM_WINDOW, psnr, ssim
 from n2n_tf.tiling import reflect_pad, round_up
-from pipelines.image_files import list_images, read_image, to_channels, to_float, to_integer
+from pipelines.image_files import (
+    ImageFileError,
+    list_images,
+    read_image,
+    to_channels,
+    to_float,
+    to_integer,
+)
 from pipelines.noise import add_noise_numpy
 
 SEED = 101
@@ -17,7 +24,10 @@ PAPER_SQUARE = 32  # images are mirror-padded to a square with sides of a multip
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One image, one noise realisation. PSNR in dB; `images` are (clean, noisy, denoised)."""
+    """One image, one noise realisation.
+
+    PSNR in dB; `images` are (clean, noisy, denoised) of the clean image's type, or None if dropped.
+    """
 
     name: str
     repeat: int
@@ -25,7 +35,7 @@ class Result:
     ssim_noisy: float
     psnr: float
     ssim: float
-    images: tuple[np.ndarray, np.ndarray, np.ndarray]
+    images: tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
     def figures(self):
         """The four numbers in the order of `FIGURES`."""
@@ -38,15 +48,30 @@ FIGURES = ("psnr_noisy", "ssim_noisy", "psnr", "ssim")
 def load_clean(folder, channels):
     """Reads the images of a folder as [(name, uint8 or uint16 [H, W, channels])], sorted by path.
 
+    Args:
+        folder: folder, searched recursively.
+        channels: 1 or 3; gray and RGB are converted into each other.
+
     Raises:
-        ImageFileError: for a missing or empty folder, or any image that cannot be read: a figure
-            over fewer images than there are would be a wrong figure.
+        ImageFileError: for a missing or empty folder, or any image that cannot be read or scored: a
+            figure over fewer images than there are would be a wrong figure.
+        ValueError: for another number of channels.
     """
-    files = list_images(folder)
+    if channels not in (1, 3):
+        raise ValueError(f"Images are evaluated as gray or RGB. Received: channels={channels}.")
     root = pathlib.Path(folder)
-    return [
-        (p.relative_to(root).as_posix(), to_channels(read_image(p).pixels, channels)) for p in files
-    ]
+    return [(p.relative_to(root).as_posix(), _read(p, channels)) for p in list_images(root)]
+
+
+def _read(path, channels):
+    pixels = read_image(path).pixels
+    if pixels.dtype.kind != "u":
+        raise ImageFileError(f"{path}: {pixels.dtype} pixels; only 8- and 16-bit files are scored.")
+    if min(pixels.shape[:2]) < SSIM_WINDOW:
+        raise ImageFileError(
+            f"{path}: {pixels.shape[1]} x {pixels.shape[0]} pixels; SSIM needs {SSIM_WINDOW}."
+        )
+    return to_channels(pixels, channels)
 
 
 def evaluate(denoise, images, noise, generator, repeats=1):

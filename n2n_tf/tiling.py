@@ -91,25 +91,35 @@ def denoise_tiled(denoise, image, tile, halo, size_multiple, progress=None):
             multiples of `size_multiple`.
         image: float32 array [height, width, channels], any height and width.
         tile, halo, size_multiple: as in `plan_tiles`.
-        progress: None or callable(tiles done, tiles in all).
+        progress: None or callable(tiles done, tiles in all), called before the first tile too.
 
     Returns:
         float32 array of the shape of `image`.
+
+    Raises:
+        ValueError: if the network's output has another shape than its input.
     """
-    height, width, channels = image.shape
+    height, width = image.shape[:2]
     padded = reflect_pad(image, round_up(height, size_multiple), round_up(width, size_multiple))
     result = np.empty(padded.shape, np.float32)
     tiles = plan_tiles(*padded.shape[:2], tile, halo, size_multiple)
+    if progress:
+        progress(0, len(tiles))
     for done, t in enumerate(tiles, 1):
         window = padded[t.top : t.top + t.height, t.left : t.left + t.width]
         output = np.asarray(denoise(window[None]))[0]
+        if output.shape != window.shape:
+            raise ValueError(
+                f"A network must return images of the shape it takes. Given: {window.shape}, "
+                f"returned: {output.shape}."
+            )
         row, row_end, column, column_end = t.keep
         result[row:row_end, column:column_end] = output[
             row - t.top : row_end - t.top, column - t.left : column_end - t.left
         ]
         if progress:
             progress(done, len(tiles))
-    return result[:height, :width, :channels]
+    return result[:height, :width]
 
 
 def round_up(size, multiple):
@@ -118,9 +128,22 @@ def round_up(size, multiple):
 
 
 def reflect_pad(image, height, width):
-    """Mirrors an array [h, w, channels] at its bottom and right border up to height x width."""
-    pad = ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))
-    return np.pad(image, pad, "reflect" if min(image.shape[:2]) > 1 else "edge")
+    """Mirrors an array [h, w, channels] at its bottom and right border up to height x width pixels.
+
+    Like `np.pad(mode="reflect")`: the border pixel itself is not repeated, a side that is too short
+    is mirrored again and again, and a single pixel is repeated.
+
+    Example:
+        >>> reflect_pad(np.arange(3).reshape(1, 3, 1), 1, 8)[0, :, 0].tolist()
+        [0, 1, 2, 1, 0, 1, 2, 1]
+    """
+    for axis, padded in enumerate((height, width)):
+        size = image.shape[axis]
+        if padded != size:
+            period = max(2 * (size - 1), 1)
+            index = np.arange(padded) % period
+            image = np.take(image, np.minimum(index, period - index), axis)
+    return image
 
 
 def reflect_pad_batch(images, size_multiple):
@@ -133,5 +156,5 @@ def reflect_pad_batch(images, size_multiple):
         size = tf.shape(images)[axis]
         period = tf.maximum(2 * (size - 1), 1)
         index = tf.range(-(-size // size_multiple) * size_multiple) % period
-        images = tf.gather(images, tf.minimum(index, tf.abs(period - index) % period), axis=axis)
+        images = tf.gather(images, tf.minimum(index, period - index), axis=axis)
     return images

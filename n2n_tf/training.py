@@ -71,7 +71,7 @@ def train(recipe, images, model_dir, validation=(), checkpoint_minutes=5.0, say=
 
 def _fit(model, recipe, images, model_dir, validation, checkpoint_minutes, say):
     per_epoch = steps_per_epoch(len(images), recipe.batch_size, recipe.crops_per_image)
-    checkpoint = Checkpoint(model_dir / "checkpoints", checkpoint_minutes)
+    checkpoint = Checkpoint(model_dir / "checkpoints", per_epoch, checkpoint_minutes)
     start = checkpoint.restore(model, say)
     total = recipe.epochs * per_epoch
     if start >= total:
@@ -129,12 +129,13 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         folder: where the files lie.
+        per_epoch: int, steps in an epoch.
         minutes: float, time between checkpoints within an epoch; one is written after each epoch.
     """
 
-    def __init__(self, folder, minutes):
+    def __init__(self, folder, per_epoch, minutes):
         super().__init__()
-        self.folder, self.seconds = pathlib.Path(folder), 60 * minutes
+        self.folder, self.per_epoch, self.seconds = pathlib.Path(folder), per_epoch, 60 * minutes
         self.folder.mkdir(exist_ok=True)
         self.step, self.history, self._means = 0, [], {}
         self._saved_at = time.monotonic()
@@ -166,7 +167,8 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Counts the step and saves if it is time."""
         self.step += 1
-        if time.monotonic() - self._saved_at > self.seconds:
+        last = self.step % self.per_epoch == 0  # on_epoch_end saves it, with its history
+        if not last and time.monotonic() - self._saved_at > self.seconds:
             means = {
                 name: [float(variable.numpy()) for variable in mean.variables]
                 for name, mean in self.model.means.items()

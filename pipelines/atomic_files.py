@@ -3,7 +3,7 @@
 import contextlib
 import os
 import pathlib
-import tempfile
+import secrets
 
 
 @contextlib.contextmanager
@@ -13,25 +13,38 @@ def atomic_file(path, overwrite=False):
     The finished file is on the disk before it gets its name. A block that raises leaves nothing.
 
     Raises:
-        FileExistsError: if `path` exists and `overwrite` is false.
+        FileExistsError: if `path` exists and `overwrite` is false, also if it came to exist while
+            the block ran.
+        OSError: if the folder of `path` is missing or cannot be written to.
     """
     path = pathlib.Path(path)
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already; give another name or --overwrite.")
-    handle, name = tempfile.mkstemp(prefix=".", suffix="".join(path.suffixes), dir=path.parent)
-    os.close(handle)
-    temporary = pathlib.Path(name)
+        raise _exists(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}.")
+    temporary = path.with_name(f".{secrets.token_hex(6)}{''.join(path.suffixes)}")
+    temporary.touch(exist_ok=False)  # with the rights of any new file: the umask's
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        _rename(temporary, path, overwrite)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _rename(temporary, path, overwrite):
+    if not overwrite:
+        try:
+            os.link(temporary, path)  # unlike a rename, a link never replaces a file
+            return
+        except FileExistsError:
+            raise _exists(path) from None
+        except OSError:  # a file system without hard links: nearly as good
+            if path.exists():
+                raise _exists(path) from None
+    os.replace(temporary, path)
+
+
+def _exists(path):
+    return FileExistsError(f"{path} exists already; give another name or --overwrite.")

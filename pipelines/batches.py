@@ -33,12 +33,12 @@ def training_batches(
     """Endless batches of noisy crops, continuing at any step.
 
     Args:
-        images: `ImageFolder`, or anything with `__len__`, `load(i)` -> float32 [H, W, C],
-            `names[i]` and `channels`.
+        images: `ImageFolder`, or anything with `__len__`, `names`, `sizes`, `channels` and
+            `crop(index, top, left, height, width)` -> float32 [height, width, channels].
         noise: `pipelines.noise.Noise`.
-        frozen: True gives each image exactly one noise field, drawn on the whole image from (seed,
-            name of the image): what "only single noisy images" means. False draws fresh noise for
-            every crop, as the paper's code does.
+        frozen: True gives each image exactly one noise field, from (seed, name of the image): what
+            "only single noisy images" means. False draws fresh noise for every crop, as the paper's
+            code does.
         patch_size: int, side of the crops in pixels. Smaller images are mirror-padded.
         batch_size: int.
         epoch_steps: int, batches per epoch; every image comes once before any comes again.
@@ -51,76 +51,97 @@ def training_batches(
         `tf.data.Dataset` of float32 [batch_size, patch_size, patch_size, channels], not clipped.
     """
     epoch_steps = epoch_steps or steps_per_epoch(len(images), batch_size)
+    epoch_samples = epoch_steps * batch_size
     noise_seeds = tf.constant([frozen_seed(seed, name) for name in images.names], tf.int64)
+    sizes = tf.constant(images.sizes, tf.int32)
 
-    def load(index):
-        image = tf.numpy_function(images.load, [index], tf.float32, stateful=False)
-        return tf.ensure_shape(image, (None, None, images.channels))
+    def samples_of(epoch):
+        numbers = epoch * epoch_samples + tf.range(epoch_samples, dtype=tf.int64)
+        order = epoch_order(epoch, len(images), epoch_samples, seed)
+        return tf.data.Dataset.from_tensor_slices((numbers, order))
 
-    def example(sample):
-        index, sample_seed = locate(sample, len(images), epoch_steps * batch_size, seed)
-        crop_seed, flip_seed, noise_seed = tf.unstack(tf.random.split(sample_seed, 3))
-        image = load(index)
-        if frozen:  # on the whole image and before the crop: a pixel's noise never changes
-            image = add_noise(image, noise, noise_seeds[index])
-        image = random_crop(image, patch_size, crop_seed)
+    def example(sample, index):
+        sample_seed = tf.stack([tf.constant(seed, tf.int64), sample])
+        crop_seed, flip_seed, noise_seed = tf.unstack(tf.random.split(sample_seed, 3, alg="philox"))
+        window = crop_window(sizes[index], patch_size, crop_seed)
+        crop = tf.numpy_function(images.crop, [index, *window], tf.float32, stateful=False)
+        crop = tf.ensure_shape(crop, (None, None, images.channels))
+        if frozen:  # the noise that this place of the image has for good
+            crop = add_noise(crop, noise, noise_seeds[index], *window[:2])
+        else:
+            crop = add_noise(crop, noise, noise_seed)
+        crop = mirror(crop, patch_size)  # after the noise, so that a pixel and its mirror are one
         if augment:
-            image = random_flip(image, flip_seed)
-        if not frozen:
-            image = add_noise(image, noise, noise_seed)
-        return tf.ensure_shape(image, (patch_size, patch_size, images.channels))
+            crop = random_flip(crop, flip_seed)
+        return tf.ensure_shape(crop, (patch_size, patch_size, images.channels))
 
-    first = start_step * batch_size
+    first_epoch, done = divmod(start_step, epoch_steps)
     return (
-        tf.data.Dataset.range(first, np.iinfo(np.int64).max)  # numbers: cheap to start anywhere
+        tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
+        .flat_map(samples_of)
+        .skip(done * batch_size)  # only numbers until here: it is cheap to start anywhere
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(2)  # batches: the next one is made while this one trains
+        .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     )
 
 
-def locate(sample, images, epoch_samples, seed):
-    """Which image a sample shows, and the seed of all that is random about it.
+def epoch_order(epoch, images, epoch_samples, seed):
+    """Which image each sample of an epoch shows.
 
     Args:
-        sample: int64 scalar tensor, number of the sample.
+        epoch: int64 scalar tensor, counted from 0.
         images: int, number of images.
         epoch_samples: int, samples in an epoch.
         seed: int.
 
     Returns:
-        `index` int64, `sample_seed` int64 [2]. Within an epoch the images come in rounds, each a
-        new permutation of all of them.
+        int32 [epoch_samples]: rounds of all images, each round in a new random order; the last one
+        may be cut short.
     """
-    epoch, place = sample // epoch_samples, sample % epoch_samples
     rounds = -(-epoch_samples // images)
-    order_seed = tf.stack([tf.cast(seed, tf.int64), epoch * rounds + place // images])
-    index = tf.random.experimental.index_shuffle(
-        place % images, order_seed, tf.constant(images - 1, tf.int64)
+    # Negative, so that no order is drawn from the same random bits as the crop of a sample.
+    order_seed = tf.stack([tf.constant(seed, tf.int64), -1 - epoch])
+    # Sorting random numbers is uniform over all orders; `index_shuffle` is not: it knows 2**16.
+    keys = tf.random.stateless_uniform(
+        (rounds, images), order_seed, None, None, tf.int64, alg="philox"
     )
-    return index, tf.stack([tf.cast(seed, tf.int64), sample])
+    return tf.reshape(tf.argsort(keys, axis=1, stable=True), (-1,))[:epoch_samples]
 
 
 def frozen_seed(seed, name):
     """Seed [2] of an image's one noise field: it depends on the image's name, not on its place."""
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{name}".encode(errors="surrogatepass")).digest()
     return np.frombuffer(digest[:16], "<i8")
 
 
-def random_crop(image, size, seed):
-    """Cuts size x size pixels at a uniform offset, the last one included.
+def crop_window(image_size, size, seed):
+    """Draws a window of size x size pixels at a uniform offset, the last one included.
 
-    An image with a shorter side is first mirrored at its bottom or right border.
+    Args:
+        image_size: int tensor [2], height and width of the image.
+        size: int, side of the window; along an axis on which the image is shorter, the window is
+            the image.
+        seed: int tensor [2].
+
+    Returns:
+        `top, left, height, width`: int32 scalar tensors.
     """
-    for axis in (0, 1):
-        length = tf.shape(image)[axis]
-        period = tf.maximum(2 * (length - 1), 1)
-        index = tf.range(tf.maximum(length, size)) % period
-        image = tf.gather(image, tf.minimum(index, (period - index) % period), axis=axis)
-    free = tf.shape(image)[:2] - size
+    extent = tf.minimum(image_size, size)
+    free = image_size - extent
     offset = tf.random.stateless_uniform((2,), seed, alg="philox") * tf.cast(free + 1, tf.float32)
-    top, left = tf.unstack(tf.minimum(tf.cast(offset, tf.int32), free))
-    return image[top : top + size, left : left + size]
+    offset = tf.minimum(tf.cast(offset, tf.int32), free)
+    return (*tf.unstack(offset), *tf.unstack(extent))
+
+
+def mirror(image, size):
+    """Mirrors an image [height, width, channels] at its bottom and right up to size x size."""
+    for axis in (0, 1):
+        last = tf.shape(image)[axis] - 1
+        index = tf.range(size) % tf.maximum(2 * last, 1)
+        image = tf.gather(image, tf.minimum(index, 2 * last - index), axis=axis)
+    return image
 
 
 def random_flip(image, seed):

@@ -1,7 +1,9 @@
 """PNG, JPEG, BMP and TIFF files <-> arrays; the only place where floats become integers."""
 
 import dataclasses
+import io
 import pathlib
+import struct
 
 import numpy as np
 
@@ -31,98 +33,212 @@ class Picture:
 def list_images(root):
     """Returns all image files below a folder, sorted by their path relative to it.
 
+    Hidden files and folders are left out: they are thumbnails, or unfinished files of a writer.
+    A link to nowhere is listed, so that reading it tells what is missing.
+
     Raises:
         ImageFileError: if the folder does not exist or holds no file with an image's name.
     """
     root = pathlib.Path(root)
     if not root.is_dir():
         raise ImageFileError(f"{root}: no such folder.")
-    files = [p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+    files = [p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir()]
+    files = [p for p in files if not any(n.startswith(".") for n in p.relative_to(root).parts)]
     if not files:
         raise ImageFileError(f"{root}: no image in this folder (looked for {', '.join(SUFFIXES)}).")
     return sorted(files, key=lambda p: p.relative_to(root).as_posix())
 
 
 def read_image(path):
-    """Reads an image file; JPEGs are turned upright as their EXIF orientation says.
+    """Reads an image file; JPEGs and TIFFs are turned upright as their orientation tag says.
 
     Returns:
-        `Picture`. Palette files become RGB.
+        `Picture`. Palette files become RGB, 16 and 64-bit floats 32-bit ones.
 
     Raises:
         ImageFileError: if the file is missing, truncated, of another kind or has several pages.
     """
+    return decode_image(read_file(path), path)
+
+
+def read_file(path):
+    """Returns the bytes of a file.
+
+    Raises:
+        ImageFileError: if it cannot be read or is empty.
+    """
     path = pathlib.Path(path)
     try:
-        data = path.read_bytes()
+        if not path.is_fifo() and (data := path.read_bytes()):  # a pipe would block for ever
+            return data
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be read ({error.strerror}).") from error
-    if not data:
-        raise ImageFileError(f"{path}: the file is empty.")
-    tiff = data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-    pixels = _decode_tiff(path) if tiff else _decode(data, path)
-    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
-        raise ImageFileError(f"{path}: pixels of type {pixels.dtype} (uint8, uint16, float32 go).")
-    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
-        raise ImageFileError(f"{path}: holds NaN or infinite pixels.")
+    raise ImageFileError(f"{path}: the file is empty.")
+
+
+def decode_image(data, path):
+    """Decodes the bytes of an image file, told by its first bytes; `path` is for the messages.
+
+    Returns, raises: as `read_image`.
+    """
+    kind = next((kind for kind, (starts, _) in _KINDS.items() if data.startswith(starts)), None)
+    if kind is None:
+        raise ImageFileError(f"{path}: no PNG, JPEG, BMP or TIFF file.")
+    try:
+        pixels = _KINDS[kind][1](data)
+        if pixels.dtype in (np.float16, np.float64):
+            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite: see below
+                pixels = pixels.astype(np.float32)
+        if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+            raise ImageFileError(f"pixels of type {pixels.dtype} (uint8, uint16 and floats go).")
+        if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
+            raise ImageFileError("holds NaN or infinite pixels.")
+    except ImageFileError as error:
+        raise ImageFileError(f"{path}: {error}") from error
+    except Exception as error:  # the codecs raise many types on damaged files
+        raise ImageFileError(f"{path}: damaged or truncated {kind} ({error}).") from error
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.shape[2] in (2, 4):
         return Picture(pixels[..., :-1], pixels[..., -1])
     return Picture(pixels)
 
 
-def _decode(data, path):
-    """PNG, JPEG or BMP bytes -> [H, W] or [H, W, 3 or 4] in RGB order."""
+def _decode_png(data):
+    """-> [H, W] or [H, W, 2, 3 or 4]; palettes, few bits and transparent colours are expanded."""
+    import imagecodecs  # OpenCV loses which files are gray with alpha
+
+    _check_size(*struct.unpack_from(">II", data, 16))
+    return imagecodecs.png_decode(data)
+
+
+def _decode_jpeg(data):
+    """-> [H, W] or [H, W, 3], upright."""
+    frame = _jpeg_frame(data)
+    height, width = struct.unpack_from(">HH", data, frame + 5)
+    _check_size(width, height)
+    if data.find(b"\xff\xd9", frame) < 0:  # OpenCV 4 would fill the missing part with gray
+        raise ImageFileError("truncated JPEG (it has no end).")
+    cv2 = _opencv()  # of its flags only the colour ones turn a JPEG upright
+    return _decode_opencv(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+
+
+def _jpeg_frame(data):
+    """Offset of the marker of the frame header. Source: ITU T.81, B.1.1 and B.2.2."""
+    at = 2
+    while (at := data.find(b"\xff", at)) >= 0:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return at
+        if marker == 0xFF:  # padding
+            at += 1
+        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # these have no length
+            at += 2
+        else:
+            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    raise ImageFileError("damaged or truncated JPEG (it has no frame).")
+
+
+def _decode_bmp(data):
+    """-> [H, W] or [H, W, 3 or 4]."""
+    old = struct.unpack_from("<I", data, 14)[0] == 12  # the header of OS/2
+    width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
+    _check_size(width, abs(height))
+    return _decode_opencv(data, _opencv().IMREAD_UNCHANGED)
+
+
+def _opencv():
+    """OpenCV, told not to print warnings beside our errors; the switch moved in version 5."""
     import cv2
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we report ourselves
-    # Only the colour flags turn a JPEG upright; only UNCHANGED keeps alpha, which JPEG lacks.
-    jpeg = data[:2] == b"\xff\xd8"
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR if jpeg else cv2.IMREAD_UNCHANGED
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise ImageFileError(f"{path}: cannot be decoded ({error.err or error}).") from error
+    if hasattr(cv2, "setLogLevel"):
+        cv2.setLogLevel(0)
+    else:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
+
+
+def _decode_opencv(data, flags):
+    cv2 = _opencv()
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
-        raise ImageFileError(f"{path}: damaged, truncated or no image at all.")
+        raise ImageFileError("damaged, truncated or no image at all.")
     if pixels.ndim == 2:
         return pixels
     order = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
     return cv2.cvtColor(pixels, order)
 
 
-def _decode_tiff(path):
-    """A TIFF of one page -> [H, W] or [H, W, samples]."""
+def _decode_tiff(data):
+    """A TIFF of one page -> [H, W, samples]; alpha straight, black 0, upright."""
     import tifffile
 
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            page = tiff.pages.first
-            if len(tiff.pages) > 1 or page.imagedepth > 1:
-                raise ImageFileError(
-                    f"{path}: has {len(tiff.pages)} pages; split it into single images first."
-                )
-            if page.imagewidth * page.imagelength > MAX_PIXELS:
-                raise ImageFileError(
-                    f"{path}: {page.imagewidth} x {page.imagelength} pixels are more than the "
-                    f"{MAX_PIXELS} allowed."
-                )
-            if page.photometric.name not in ("MINISBLACK", "MINISWHITE", "RGB"):
-                raise ImageFileError(
-                    f"{path}: TIFF colours are {page.photometric.name}; convert to RGB or gray."
-                )
-            pixels = page.asarray()
-            if page.planarconfig.name == "SEPARATE" and pixels.ndim == 3:
-                pixels = np.moveaxis(pixels, 0, -1)
-            if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (2, 3, 4)):
-                raise ImageFileError(f"{path}: its shape {pixels.shape} is no gray or RGB image.")
-            if page.photometric.name == "MINISWHITE":
-                pixels = np.iinfo(pixels.dtype).max - pixels
-            return pixels
-    except ImageFileError:
-        raise
-    except Exception as error:  # tifffile and its codecs raise many types on damaged files
-        raise ImageFileError(f"{path}: cannot be decoded as TIFF ({error}).") from error
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages.first
+        others = [p for p in tiff.pages[1:] if not p.is_reduced]  # a thumbnail is no page
+        if others or page.imagedepth > 1:
+            raise ImageFileError("has several pages; split it into single images first.")
+        _check_tiff(page)
+        pixels = page.asarray()
+        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
+            pixels = np.moveaxis(pixels, 0, -1)
+        pixels = pixels.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            white = np.iinfo(pixels.dtype).max
+            pixels = np.concatenate([white - pixels[..., :1], pixels[..., 1:]], axis=2)
+        if tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
+            pixels = _straight_alpha(pixels)
+        orientation = page.tags.get("Orientation")
+        return _upright(pixels, orientation.value if orientation else 1)
+
+
+# Gray may have 3 samples: so GDAL writes RGB of 16 bits.
+_TIFF_SAMPLES = {"MINISBLACK": (1, 2, 3, 4), "MINISWHITE": (1, 2), "RGB": (3, 4)}
+
+
+def _check_tiff(page):
+    """Raises ImageFileError for what cannot become gray or RGB, before any pixel is decoded."""
+    _check_size(page.imagewidth, page.imagelength)
+    _check_size(page.tilewidth, page.tilelength)
+    colours = getattr(page.photometric, "name", page.photometric)
+    if colours not in _TIFF_SAMPLES:
+        raise ImageFileError(f"TIFF colours are {colours}; convert to RGB or gray.")
+    if page.bitspersample not in (8, 16, 32, 64):
+        raise ImageFileError(f"{page.bitspersample} bits per sample; convert to 8 or 16.")
+    if page.samplesperpixel not in _TIFF_SAMPLES[colours]:
+        raise ImageFileError(f"{page.samplesperpixel} samples per pixel are no gray or RGB image.")
+    if colours == "MINISWHITE" and page.dtype.kind != "u":
+        raise ImageFileError(f"{page.dtype} pixels of colours MINISWHITE have no black.")
+
+
+def _straight_alpha(pixels):
+    """Colours that were multiplied by alpha (the last sample) -> the colours themselves."""
+    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
+    colour, alpha = pixels[..., :-1].astype(np.float64), pixels[..., -1:]
+    colour = np.divide(colour * white, alpha, out=np.zeros_like(colour), where=alpha > 0)
+    if pixels.dtype.kind == "u":
+        colour = np.clip(np.floor(colour + 0.5), 0, white)
+    return np.concatenate([colour.astype(pixels.dtype), alpha], axis=2)
+
+
+def _upright(pixels, orientation):
+    """Undoes the orientation 1..8 of TIFF and EXIF. Source: TIFF 6.0, section 8."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    pixels = pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+
+
+def _check_size(width, height):
+    if width * height > MAX_PIXELS:
+        raise ImageFileError(f"{width} x {height} pixels, more than the {MAX_PIXELS} allowed.")
+
+
+_KINDS = {  # first bytes, decoder
+    "PNG": (b"\x89PNG\r\n\x1a\n", _decode_png),
+    "JPEG": (b"\xff\xd8", _decode_jpeg),
+    "BMP": (b"BM", _decode_bmp),
+    "TIFF": ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _decode_tiff),
+}
 
 
 def to_float(pixels, white_level=None):
@@ -147,9 +263,10 @@ def to_integer(image, dtype, white_level=None):
 
     Source: the official evaluation, `uint8(clip(255 * p + 0.5, 0, 255))`.
     """
-    white_level = np.iinfo(dtype).max if white_level is None else white_level
+    largest = np.iinfo(dtype).max
+    white_level = largest if white_level is None else white_level
     scaled = np.asarray(image, np.float32) * np.float32(white_level) + np.float32(0.5)
-    return np.clip(scaled, 0, white_level).astype(dtype)
+    return np.clip(scaled, 0, min(white_level, largest)).astype(dtype)
 
 
 def to_channels(pixels, channels):
@@ -158,8 +275,9 @@ def to_channels(pixels, channels):
         return pixels
     if channels == 3:
         return np.repeat(pixels, 3, axis=2)
-    luma = pixels @ np.float32([0.299, 0.587, 0.114])
-    luma = luma if pixels.dtype == np.float32 else np.floor(luma + 0.5)
+    if pixels.dtype.kind == "f":
+        return (pixels @ np.array([0.299, 0.587, 0.114], pixels.dtype))[..., None]
+    luma = (pixels @ np.array([299, 587, 114], np.uint32) + 500) // 1000  # exact, halves up
     return luma.astype(pixels.dtype)[..., None]
 
 
@@ -176,13 +294,20 @@ def write_image(path, pixels, alpha=None, overwrite=False):
     """
     path = pathlib.Path(path)
     check_format(path, pixels.dtype, alpha is not None)
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+        raise ImageFileError(f"{path}: `pixels` must be [H, W, 1 or 3]. Received: {pixels.shape}.")
     if alpha is not None:
+        if (alpha.shape, alpha.dtype) != (pixels.shape[:2], pixels.dtype):
+            raise ImageFileError(
+                f"{path}: `alpha` must be {pixels.dtype} {pixels.shape[:2]} like the pixels. "
+                f"Received: {alpha.dtype} {alpha.shape}."
+            )
         pixels = np.concatenate([pixels, alpha[..., None]], axis=-1)
     with atomic_file(path, overwrite) as temporary:
         if path.suffix.lower() in (".tif", ".tiff"):
             _encode_tiff(temporary, pixels)
         else:
-            temporary.write_bytes(_encode(path.suffix, pixels))
+            temporary.write_bytes(_encode(path, pixels))
 
 
 def check_format(path, dtype, has_alpha=False):
@@ -195,18 +320,26 @@ def check_format(path, dtype, has_alpha=False):
         raise ImageFileError(f"{path}: {suffix} holds no {what}; write a .png or .tiff.")
     if suffix == ".png" and dtype not in (np.uint8, np.uint16):
         raise ImageFileError(f"{path}: .png holds no {dtype} pixels; write a .tiff.")
+    if dtype not in (np.uint8, np.uint16, np.float32):
+        raise ImageFileError(f"{path}: no {dtype} pixels are written; use uint8, uint16, float32.")
 
 
-def _encode(suffix, pixels):
-    import cv2
+def _encode(path, pixels):
+    """Bytes of a PNG, JPEG or BMP."""
+    suffix, pixels = path.suffix.lower(), np.ascontiguousarray(pixels)
+    if suffix == ".png":
+        import imagecodecs
 
-    if pixels.shape[2] == 2:  # OpenCV knows no gray with alpha
-        pixels = np.concatenate([np.repeat(pixels[..., :1], 3, 2), pixels[..., 1:]], 2)
-    if pixels.shape[2] > 1:
-        order = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
-        pixels = cv2.cvtColor(pixels, order)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 98] if suffix.lower() in (".jpg", ".jpeg") else []
-    return cv2.imencode(suffix.lower(), pixels, quality)[1].tobytes()
+        return imagecodecs.png_encode(pixels, level=3)  # 6, the default: twice the time, 5 % less
+    cv2 = _opencv()
+    if pixels.shape[2] == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    options = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
+    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # all the colour that was denoised
+    done, data = cv2.imencode(suffix, pixels, [] if suffix == ".bmp" else options)
+    if not done:
+        raise ImageFileError(f"{path}: {suffix} cannot hold {pixels.shape[:2]} pixels.")
+    return data.tobytes()
 
 
 def _encode_tiff(path, pixels):
@@ -217,6 +350,7 @@ def _encode_tiff(path, pixels):
         path,
         pixels[..., 0] if pixels.shape[2] == 1 else pixels,
         photometric="rgb" if colour else "minisblack",
+        planarconfig="contig" if pixels.shape[2] > 1 else None,
         extrasamples=["unassalpha"] if pixels.shape[2] in (2, 4) else None,
         compression="deflate",
         predictor=True,

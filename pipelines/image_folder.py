@@ -5,14 +5,15 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import zlib
+import threading
 
 import numpy as np
 
 from pipelines.image_files import (
     ImageFileError,
+    decode_image,
     list_images,
-    read_image,
+    read_file,
     to_channels,
     to_float,
 )
@@ -46,6 +47,7 @@ class ImageFolder:
 
     Attributes:
         paths: usable files. names: the same relative to `root`, with forward slashes.
+        sizes: (height, width) of each in pixels.
         skipped: list of `Skipped`.
         fingerprint: hexadecimal digest of names and contents of the usable files.
 
@@ -65,8 +67,8 @@ class ImageFolder:
     ):
         self.root, self.channels = pathlib.Path(root), channels
         self.min_side, self.max_side, self.white_level = min_side, max_side, white_level
-        self._room, self._cache = cache_bytes, {}
-        self.paths, self.skipped = [], []
+        self._room, self._room_lock, self._cache = cache_bytes, threading.Lock(), {}
+        self.paths, self.sizes, self.skipped = [], [], []
         self._scan(list_images(root), progress or (lambda items, total: items))
         self.names = [p.relative_to(self.root).as_posix() for p in self.paths]
         if not self.paths:
@@ -84,16 +86,20 @@ class ImageFolder:
                 if isinstance(result, str):
                     self.skipped.append(Skipped(path, result))
                     continue
-                pixels, checksum = result
-                self._keep(len(self.paths), pixels)
+                pixels, size, checksum = result
+                self.sizes.append(size)
+                if pixels is not None:
+                    self._cache[len(self.paths)] = pixels
                 self.paths.append(path)
-                digest.update(f"{path.relative_to(self.root).as_posix()}\0{checksum}\n".encode())
+                name = path.relative_to(self.root).as_posix()
+                digest.update(name.encode(errors="surrogatepass") + b"\0" + checksum)
         self.fingerprint = digest.hexdigest()[:16]
 
     def _check(self, path):
-        """Returns (pixels, checksum of the file), or the reason for skipping it."""
+        """Returns (pixels, or None without room; size; checksum), or the reason for skipping."""
         try:
-            pixels = self._decode(path)
+            data = read_file(path)
+            pixels = self._decode(data, path)
         except ImageFileError as error:
             return str(error).removeprefix(f"{path}: ")
         height, width = pixels.shape[:2]
@@ -101,15 +107,14 @@ class ImageFolder:
             return f"{width} x {height} pixels, below {self.min_side}."
         if self.max_side and max(height, width) > self.max_side:
             return f"{width} x {height} pixels, above {self.max_side}."
-        return pixels, zlib.crc32(path.read_bytes())
+        with self._room_lock:  # here, not in _scan: what does not fit is freed at once
+            fits = pixels.nbytes <= self._room
+            self._room -= pixels.nbytes * fits
+        return pixels if fits else None, (height, width), hashlib.sha256(data).digest()
 
-    def _decode(self, path):
-        return np.ascontiguousarray(to_channels(read_image(path).pixels, self.channels))
-
-    def _keep(self, index, pixels):
-        if pixels.nbytes <= self._room:
-            self._room -= pixels.nbytes
-            self._cache[index] = pixels
+    def _decode(self, data, path):
+        pixels = to_channels(decode_image(data, path).pixels, self.channels)
+        return np.array(pixels, order="C")  # a copy: a view would keep the alpha in memory too
 
     def __len__(self):
         return len(self.paths)
@@ -120,7 +125,18 @@ class ImageFolder:
         Raises:
             ImageFileError: if the file has vanished or was damaged since the folder was opened.
         """
+        return self.crop(index, 0, 0, *self.sizes[index])
+
+    def crop(self, index, top, left, height, width):
+        """The same of a part of the image, which costs no more than the part if it is cached.
+
+        Raises:
+            ImageFileError: also if the file has another size now.
+        """
         pixels = self._cache.get(index)
         if pixels is None:
-            pixels = self._decode(self.paths[index])
-        return to_float(pixels, self.white_level)
+            path = self.paths[index]
+            pixels = self._decode(read_file(path), path)
+            if pixels.shape[:2] != self.sizes[index]:
+                raise ImageFileError(f"{path}: has changed its size since the training began.")
+        return to_float(pixels[top : top + height, left : left + width], self.white_level)

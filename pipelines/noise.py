@@ -15,6 +15,8 @@ import re
 import numpy as np
 
 GRAMMAR = "gaussS, gaussLOW_HIGH (sigma in 0..255), poissonL, poissonLOW_HIGH, or none"
+BLOCK = 64  # side in pixels of the blocks in which a noise field is drawn
+_BLOCKS_PER_ROW = 2**15  # so no image is wider than two million pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +57,22 @@ def parse_noise(text):
     return Noise(match[1], low / scale, high / scale)
 
 
-def add_noise(clean, noise, seed):
-    """Adds noise to one image, in TensorFlow; stateless, so equal seeds give equal noise.
+def add_noise(clean, noise, seed, top=0, left=0):
+    """Adds noise to an image, or to a crop of one, in TensorFlow.
+
+    Stateless: the seed fixes one noise field over the whole plane, and `top, left` say where in it
+    the pixels lie. So a crop has the noise that the whole image has there, at the cost of the crop
+    alone: the field is drawn in blocks of 64 x 64 pixels, each from a seed of its own.
+
+    Equal to the bit eagerly, in graphs and in tf.data. Under XLA the law is the same and the field
+    another (TensorFlow turns random bits into floats differently there), and Poisson does not
+    compile.
 
     Args:
-        clean: float32 tensor [height, width, channels] in [0, 1].
+        clean: float32 tensor [height, width, channels] in nominal range [0, 1].
         noise: `Noise`.
         seed: int tensor [2].
+        top, left: int or scalar int tensors, at least 0, place of `clean` in the whole image.
 
     Returns:
         float32 tensor of the same shape, not clipped.
@@ -70,14 +81,72 @@ def add_noise(clean, noise, seed):
 
     if noise.kind == "none":
         return clean
-    level_seed, field_seed = tf.unstack(tf.random.split(seed, 2))
-    level = tf.random.stateless_uniform((), level_seed, alg="philox")
-    level = noise.low + level * (noise.high - noise.low)
-    if noise.kind == "gauss":
-        return clean + level * tf.random.stateless_normal(tf.shape(clean), field_seed, alg="philox")
-    # A negative mean would silently give 0 counts; make it the 0 that is meant.
-    rate = tf.maximum(clean, 0.0) * level
-    return tf.random.stateless_poisson(tf.shape(clean), field_seed, rate, tf.float32) / level
+    seed = tf.cast(seed, tf.int64)  # fold_in answers differently for int32 in and out of graphs
+    level_seed, field_seed = tf.unstack(tf.random.split(seed, 2, alg="philox"))
+    noisy_block = _NOISY[noise.kind](noise, level_seed)
+    height, width, channels = tf.unstack(tf.shape(clean))
+    top, left = tf.cast(top, tf.int32), tf.cast(left, tf.int32)
+    first_row, first_column = top // BLOCK, left // BLOCK
+    rows = (top + height - 1) // BLOCK - first_row + 1
+    columns = (left + width - 1) // BLOCK - first_column + 1
+    above, before = top - first_row * BLOCK, left - first_column * BLOCK
+    padded = tf.pad(
+        clean,
+        [
+            [above, rows * BLOCK - above - height],
+            [before, columns * BLOCK - before - width],
+            [0, 0],
+        ],
+    )
+    blocks = tf.reshape(padded, (rows, BLOCK, columns, BLOCK, channels))
+    blocks = tf.reshape(
+        tf.transpose(blocks, (0, 2, 1, 3, 4)), (rows * columns, BLOCK, BLOCK, channels)
+    )
+
+    def draw(numbered):
+        number, block = numbered
+        place = (first_row + number // columns) * _BLOCKS_PER_ROW + first_column + number % columns
+        return noisy_block(block, tf.random.fold_in(field_seed, place, alg="philox"))
+
+    noisy = tf.map_fn(draw, (tf.range(rows * columns), blocks), fn_output_signature=tf.float32)
+    noisy = tf.reshape(noisy, (rows, columns, BLOCK, BLOCK, channels))
+    noisy = tf.reshape(tf.transpose(noisy, (0, 2, 1, 3, 4)), tf.shape(padded))
+    noisy = noisy[above : above + height, before : before + width]
+    return tf.ensure_shape(noisy, clean.shape)
+
+
+def _level(noise, seed):
+    import tensorflow as tf
+
+    return noise.low + tf.random.stateless_uniform((), seed, alg="philox") * (
+        noise.high - noise.low
+    )
+
+
+def _gauss(noise, level_seed):
+    import tensorflow as tf
+
+    level = _level(noise, level_seed)
+    return lambda block, seed: (
+        block + level * tf.random.stateless_normal(tf.shape(block), seed, alg="philox")
+    )
+
+
+def _poisson(noise, level_seed):
+    import tensorflow as tf
+
+    level = _level(noise, level_seed)
+
+    def noisy(block, seed):
+        # A negative mean would silently give 0 counts; make it the 0 that is meant.
+        rate = tf.maximum(block, 0.0) * level
+        return tf.random.stateless_poisson(tf.shape(block), seed, rate, tf.float32) / level
+
+    return noisy
+
+
+# kind -> function(noise, seed of the level) -> function(block, seed of the block) -> noisy block
+_NOISY = {"gauss": _gauss, "poisson": _poisson}
 
 
 def add_noise_numpy(clean, noise, generator):

@@ -17,30 +17,30 @@ from absl import flags
 from n2n_tf import cli
 
 OUTPUT = flags.DEFINE_string("output", "demo_output", "Folder to write into.", short_name="o")
-EPOCHS = flags.DEFINE_integer("epochs", 10, "Length of the training.", 1)
+EPOCHS = flags.DEFINE_integer("epochs", 6, "Length of the training.", 1)
 REQUIRED_GAIN = flags.DEFINE_float(
     "required_gain", 6.0, "Mean gain in dB that the demo must reach."
 )
 
 NOISE = "gauss25"
-TRAIN_PHOTOS = (
-    "astronaut brick camera coins grass gravel hubble_deep_field immunohistochemistry moon retina"
-).split()
+TRAIN_PHOTOS = "astronaut hubble_deep_field immunohistochemistry retina stereo_motorcycle".split()
 HELD_OUT_PHOTOS = "cat coffee rocket".split()
+PHOTO_SIDE = 512  # larger photos are cropped to this side in pixels
 CROP = 96  # side of the zoomed part in pixels
 
 
 def write_photos(folder, names):
-    """Writes photos that scikit-image ships as PNGs."""
+    """Writes photos that scikit-image ships as PNGs, the middle of larger ones."""
     import skimage.data
 
-    from pipelines.image_files import to_channels, write_image
+    from pipelines.image_files import write_image
 
     folder.mkdir(parents=True)
     for name in names:
-        pixels = getattr(skimage.data, name)()
-        pixels = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
-        write_image(folder / f"{name}.png", to_channels(pixels, 3))
+        photo = getattr(skimage.data, name)()
+        photo = photo[0] if isinstance(photo, tuple) else photo  # of a stereo pair the left one
+        top, left = ((max(0, side - PHOTO_SIDE)) // 2 for side in photo.shape[:2])
+        write_image(folder / f"{name}.png", photo[top : top + PHOTO_SIDE, left : left + PHOTO_SIDE])
 
 
 def recipe():
@@ -54,8 +54,8 @@ def recipe():
         init_scale=1.0,
         epochs=EPOCHS.value,
         batch_size=8,
-        patch_size=96,
-        crops_per_image=160,
+        patch_size=64,
+        crops_per_image=320,
         learning_rate=1e-3,
         augment=True,
     )

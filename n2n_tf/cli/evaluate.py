@@ -13,6 +13,7 @@ The noisy images themselves, which needs no model and checks the protocol:
   n2n-evaluate --model noisy --data_dir Kodak --noise gauss25 --repeats 1
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -22,13 +23,22 @@ from absl import app, flags
 from n2n_tf import cli
 
 MODEL = flags.DEFINE_string(
-    "model", None, "Folder of a training, .keras, .pth or .tflite file, SavedModel; or 'noisy'."
+    "model",
+    None,
+    "Folder of a training, .keras, .pth or .tflite file, SavedModel folder, the name of a shipped "
+    "model, or 'noisy'. Required.",
 )
 DATA_DIR = flags.DEFINE_multi_string(
-    "data_dir", None, "Folder of clean images; may be given several times."
+    "data_dir",
+    None,
+    "Folder of clean 8- or 16-bit images, searched recursively; may be given several times. "
+    "Required.",
 )
 NOISE = flags.DEFINE_string(
-    "noise", None, "Noise to add: gaussS, gaussLOW_HIGH, poissonL or poissonLOW_HIGH."
+    "noise",
+    None,
+    "Noise to add: gaussS, gaussLOW_HIGH (sigma on 0..255), poissonL or poissonLOW_HIGH (photons "
+    "at white). Required.",
 )
 REPEATS = flags.DEFINE_integer(
     "repeats",
@@ -49,21 +59,24 @@ def main(arguments):
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}; folders are given by flags.")
 
-    import numpy as np
-
-    from n2n_tf.denoiser import Denoiser
-    from n2n_tf.evaluation import load_clean
     from pipelines.noise import parse_noise
 
     noise = parse_noise(NOISE.value)
     if noise.kind == "none":
         raise ValueError("--noise=none: the evaluation adds noise to clean images; name one.")
-    if OUTPUT.value and pathlib.Path(OUTPUT.value).exists() and not OVERWRITE.value:
-        raise FileExistsError(f"--output={OUTPUT.value} exists already; --overwrite replaces it.")
-    denoise = None if MODEL.value == "noisy" else Denoiser.load(MODEL.value)
-    folders = [
-        (name, load_clean(name, denoise.channels if denoise else 3)) for name in DATA_DIR.value
-    ]
+    _check_output()
+
+    cli.import_tensorflow()
+    import numpy as np
+
+    from n2n_tf.denoiser import Denoiser
+    from n2n_tf.evaluation import load_clean
+
+    with cli.stderr_held():
+        denoise = None if MODEL.value == "noisy" else Denoiser.load(MODEL.value)
+    channels = denoise.channels if denoise else 3
+    folders = [(_folder_name(path), load_clean(path, channels)) for path in DATA_DIR.value]
+    _check_pictures(folders)
     stream = np.random.RandomState(SEED.value)
     rows = [_evaluate(denoise, name, images, noise, stream) for name, images in folders]
     _print(rows)
@@ -71,54 +84,85 @@ def main(arguments):
         _write(rows)
 
 
+def _folder_name(path):
+    return pathlib.Path(path).resolve().name
+
+
+def _check_output():
+    """Makes the folder of --output, so that no evaluation is lost for want of it."""
+    if not OUTPUT.value:
+        return
+    output = pathlib.Path(OUTPUT.value)
+    if output.is_dir():
+        raise ValueError(f"--output={output} is a folder; name a JSON file.")
+    if output.exists() and not OVERWRITE.value:
+        raise FileExistsError(f"--output={output} exists already; --overwrite replaces it.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _check_pictures(folders):
+    """Refuses to save two images under one name, or over files that exist, before any work."""
+    if not SAVE_IMAGES.value:
+        return
+    taken = set()
+    for folder, images in folders:
+        for name, _ in images:
+            for file in _picture_files(folder, name).values():
+                if file in taken:
+                    raise ValueError(f"--save_images: two images would be saved as {file}.")
+                if file.exists() and not OVERWRITE.value:
+                    raise FileExistsError(f"{file} exists already; --overwrite replaces it.")
+                taken.add(file)
+
+
+def _picture_files(folder, name):
+    """Where the pictures of an image are saved: {"clean": path, "noisy": ..., "denoised": ...}."""
+    stem = pathlib.Path(SAVE_IMAGES.value) / folder / pathlib.Path(name).with_suffix("")
+    kinds = ("clean", "noisy", "denoised")
+    return {kind: stem.with_name(f"{stem.name}_{kind}.png") for kind in kinds}
+
+
 def _evaluate(denoise, folder, images, noise, stream):
     """One folder -> dict of its figures."""
-    import tqdm
+    from n2n_tf.evaluation import FIGURES, PAPER_REPEATS, average, evaluate
 
-    from n2n_tf.evaluation import PAPER_REPEATS, average, evaluate
-
-    folder = pathlib.Path(folder)
-    repeats = REPEATS.value or PAPER_REPEATS.get(folder.resolve().name, 1)
-    results = []
-    for result in tqdm.tqdm(
-        evaluate(denoise, images, noise, stream, repeats),
-        folder.name,
-        len(images) * repeats,
-        leave=False,
-        unit="img",
-    ):
+    repeats = REPEATS.value or PAPER_REPEATS.get(folder, 1)
+    results = evaluate(denoise, images, noise, stream, repeats)
+    kept, total = [], len(images) * repeats
+    for result in cli.progress_bar(results, desc=folder, total=total, leave=False, unit="img"):
         if SAVE_IMAGES.value and result.repeat == 0:
-            _save(folder.resolve().name, result)
-        results.append(result)
+            _save(folder, result)
+        # Without the pictures: those of ten repeats would fill the memory.
+        kept.append(dataclasses.replace(result, images=None))
     per_image = [
-        {"name": r.name, "repeat": r.repeat} | dict(zip(average([r]), r.figures(), strict=True))
-        for r in results
+        {"name": r.name, "repeat": r.repeat} | dict(zip(FIGURES, r.figures(), strict=True))
+        for r in kept
     ]
     counts = {"images": len(images), "repeats": repeats}
-    return {"data": folder.resolve().name} | counts | average(results) | {"per_image": per_image}
+    return {"data": folder} | counts | average(kept) | {"per_image": per_image}
 
 
 def _save(folder, result):
     from pipelines.image_files import write_image
 
-    stem = pathlib.Path(SAVE_IMAGES.value) / folder / pathlib.Path(result.name).with_suffix("")
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    for kind, image in zip(("clean", "noisy", "denoised"), result.images, strict=True):
-        write_image(f"{stem}_{kind}.png", image, overwrite=OVERWRITE.value)
+    files = _picture_files(folder, result.name)
+    files["clean"].parent.mkdir(parents=True, exist_ok=True)
+    for file, image in zip(files.values(), result.images, strict=True):
+        write_image(file, image, overwrite=OVERWRITE.value)
 
 
 def _print(rows):
     print(f"{NOISE.value}, seed {SEED.value}, model {MODEL.value}")
+    wide = max(12, *(len(row["data"]) for row in rows))
     print(
-        f"{'data':12} {'images':>6} {'x':>3}   {'noisy PSNR / SSIM':>19}   "
+        f"{'data':{wide}} {'images':>6} {'x':>3}   {'noisy PSNR / SSIM':>20}   "
         f"{'denoised PSNR / SSIM':>20}"
     )
     for row in rows:
-        print(
-            f"{row['data']:12} {row['images']:6} {row['repeats']:3}   "
-            f"{row['psnr_noisy']:11.4f} /{row['ssim_noisy']:.5f}   "
-            f"{row['psnr']:12.4f} /{row['ssim']:.5f}"
-        )
+        before = f"{row['psnr_noisy']:.4f} / {row['ssim_noisy']:.5f}"
+        after = f"{row['psnr']:.4f} / {row['ssim']:.5f}" if MODEL.value != "noisy" else "-"
+        counts = f"{row['images']:6} {row['repeats']:3}"
+        print(f"{row['data']:{wide}} {counts}   {before:>20}   {after:>20}")
 
 
 def _write(rows):
@@ -133,7 +177,7 @@ def _write(rows):
 def run():
     """Entry point of `n2n-evaluate`."""
     flags.mark_flags_as_required(["model", "data_dir", "noise"])
-    cli.start(main, "n2n-evaluate", sys.modules[__name__])
+    cli.start(main, "n2n-evaluate", sys.modules[__name__], tensorflow=False)
 
 
 if __name__ == "__main__":

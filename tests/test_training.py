@@ -1,0 +1,265 @@
+"""A training in a folder: what it leaves, and that stopping it changes nothing."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from skimage import data
+
+from n2n_tf import networks, training
+from n2n_tf.denoiser import Denoiser
+from n2n_tf.presets import PRESETS, Recipe, build_network
+from n2n_tf.training import TrainingError, train
+from pipelines.image_files import write_image
+from pipelines.image_folder import ImageFolder
+
+
+def two_convolutions(channels, features, init_scale):
+    """A network that trains in no time."""
+    noisy = keras.Input((None, None, channels))
+    scale = keras.initializers.HeNormal(seed=int(10 * init_scale))
+    x = keras.layers.Conv2D(features, 3, padding="same", kernel_initializer=scale)(noisy)
+    x = keras.layers.LeakyReLU(negative_slope=0.2)(x)
+    return keras.Model(noisy, keras.layers.Conv2D(channels, 3, padding="same")(x), name="two")
+
+
+@pytest.fixture(autouse=True)
+def tiny_network(monkeypatch):
+    monkeypatch.setitem(networks.NETWORKS, "two", (two_convolutions, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for i, name in enumerate(("coins", "camera", "moon", "brick", "grass")):
+        write_image(folder / f"{i}.png", getattr(data, name)()[:96, :80, None])
+    return folder
+
+
+RECIPE = Recipe(
+    "gauss25",
+    network="two",
+    channels=1,
+    features=4,
+    init_scale=1.0,
+    epochs=3,
+    batch_size=2,
+    patch_size=32,
+    crops_per_image=4,
+    learning_rate=1e-2,
+)
+
+
+def final_state(model_dir):
+    """Weights, optimizer state and history of a finished training, bit for bit."""
+    newest = sorted((model_dir / "checkpoints").glob("*.json"))[-1]
+    progress = json.loads(newest.read_text())
+    import h5py
+
+    arrays = {}
+    with h5py.File(newest.with_suffix(".weights.h5")) as file:
+        file.visititems(
+            lambda name, item: (
+                arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return arrays, progress["step"], progress["history"]
+
+
+def assert_same_end(one, other):
+    arrays, step, history = final_state(one)
+    arrays_other, step_other, history_other = final_state(other)
+    assert step == step_other and arrays.keys() == arrays_other.keys()
+    for name in arrays:
+        np.testing.assert_array_equal(arrays[name], arrays_other[name], err_msg=name)
+    for row, row_other in zip(history, history_other, strict=True):
+        assert row == pytest.approx(row_other, rel=1e-6)  # running means of the reported losses
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(photos, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(networks.NETWORKS, "two", (two_convolutions, 1, 2))
+        model_dir = tmp_path_factory.mktemp("whole")
+        train(RECIPE, ImageFolder(photos, channels=1), model_dir, say=lambda line: None)
+    return model_dir
+
+
+def test_a_finished_training_holds_a_network_its_record_and_its_logs(uninterrupted, photos):
+    _, step, history = final_state(uninterrupted)
+    assert step == 3 * 10  # 5 images x 4 crops / 2 per batch, 3 epochs
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert [row["gamma"] for row in history] == pytest.approx([2 / 3, 4 / 3, 2])
+    assert history[2]["reconstruction"] < history[0]["reconstruction"]
+    record = json.loads((uninterrupted / "run.json").read_text())
+    assert record["recipe"] == dataclasses.asdict(RECIPE)
+    assert record["data"]["images"] == 5
+    assert record["data"]["fingerprint"] == ImageFolder(photos, channels=1).fingerprint
+    assert set(record["versions"]) == {"n2n_tf", "keras", "tensorflow", "numpy", "python"}
+    info = json.loads((uninterrupted / "model.json").read_text())
+    assert (info["noise"], info["noise_realization"], info["epochs"]) == ("gauss25", "frozen", 3)
+    assert len(list((uninterrupted / "checkpoints").iterdir())) == 4  # the newest two
+
+
+def test_the_saved_network_is_the_trained_one(uninterrupted, rng):
+    arrays, _, _ = final_state(uninterrupted)
+    network = Denoiser.load(uninterrupted).network
+    trained = [
+        array for name, array in sorted(arrays.items()) if "network/" in name or "layers/" in name
+    ]
+    for ours in network.get_weights():
+        assert any(ours.shape == a.shape and np.array_equal(ours, a) for a in trained)
+
+
+def test_tensorboard_holds_one_value_per_epoch(uninterrupted):
+    steps = {}
+    for file in (uninterrupted / "logs").iterdir():
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            for value in event.summary.value:
+                steps.setdefault(value.tag, []).append(event.step)
+    assert steps["loss"] == steps["gamma"] == steps["learning_rate"] == [1, 2, 3]
+    assert steps["noisy_denoised/0.png"] == [1, 2, 3]
+
+
+class Stop(Exception):
+    """Stands for a process that dies."""
+
+
+@pytest.mark.parametrize("stop_after", [1, 9, 10, 14, 29])
+def test_stopped_anywhere_it_ends_with_the_same_bits(
+    stop_after, uninterrupted, photos, tmp_path, monkeypatch
+):
+    # Every step is checkpointed, and the process "dies" after the given one.
+    on_batch_end = training.Checkpoint.on_train_batch_end
+
+    def dying(self, batch, logs=None):
+        on_batch_end(self, batch, logs)
+        if self.step == stop_after:
+            raise Stop
+
+    images = ImageFolder(photos, channels=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Checkpoint, "on_train_batch_end", dying)
+        with pytest.raises(Stop):
+            train(RECIPE, images, tmp_path, checkpoint_minutes=0, say=lambda line: None)
+    said = []
+    train(RECIPE, images, tmp_path, say=said.append)
+    # The last step of an epoch is kept together with the epoch's figures, or done again.
+    next_step = stop_after if stop_after % 10 == 0 else stop_after + 1
+    assert said[0] == f"Continuing at step {next_step} of 30."
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_a_complete_training_is_not_trained_further(uninterrupted, photos):
+    before = final_state(uninterrupted)
+    said = []
+    train(RECIPE, ImageFolder(photos, channels=1), uninterrupted, say=said.append)
+    assert "complete (3 epochs)" in said[0]
+    assert final_state(uninterrupted)[1:] == before[1:]
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    uninterrupted, photos, tmp_path, monkeypatch
+):
+    images = ImageFolder(photos, channels=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.SavedNetwork, "on_epoch_end", _raise_in_epoch_2)
+        with pytest.raises(Stop):
+            train(RECIPE, images, tmp_path, say=lambda line: None)
+    newest = sorted((tmp_path / "checkpoints").glob("*.h5"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    said = []
+    train(RECIPE, images, tmp_path, say=said.append)
+    assert "000000020.json is damaged" in said[0] and "step 11 of 30" in said[1]
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def _raise_in_epoch_2(self, epoch, logs=None):
+    if epoch == 1:
+        raise Stop
+
+
+def test_another_recipe_or_other_data_is_refused(uninterrupted, photos, tmp_path):
+    images = ImageFolder(photos, channels=1)
+    changed = dataclasses.replace(RECIPE, gamma=1.0, seed=7)
+    with pytest.raises(TrainingError, match=r"gamma was 2.0, is 1.0; seed was 0, is 7"):
+        train(changed, images, uninterrupted)
+    write_image(tmp_path / "x.png", data.coins()[:64, :64, None])
+    with pytest.raises(TrainingError, match="data was"):
+        train(RECIPE, ImageFolder(tmp_path, channels=1), uninterrupted)
+
+
+def test_two_trainings_in_one_folder_are_refused(photos, tmp_path):
+    with training._only_process(tmp_path), pytest.raises(TrainingError, match="another process"):
+        train(RECIPE, ImageFolder(photos, channels=1), tmp_path)
+
+
+def test_validation_scores_are_logged(photos, tmp_path):
+    said = []
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    clean = [("moon.png", data.moon()[:64, :64, None])]
+    train(recipe, ImageFolder(photos, channels=1), tmp_path, clean, say=said.append)
+    tags = {
+        value.tag
+        for file in (tmp_path / "logs").iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+    }
+    assert {"val_psnr", "val_ssim", "clean_noisy_denoised/moon.png"} <= tags
+
+
+def test_presets_are_the_papers():
+    for name, noise in (
+        ("paper_gauss25", "gauss25"),
+        ("paper_gauss5_50", "gauss5_50"),
+        ("paper_poisson30", "poisson30"),
+        ("paper_poisson5_50", "poisson5_50"),
+    ):
+        r = PRESETS[name]
+        assert (r.noise, r.gamma, r.epochs, r.batch_size) == (noise, 2.0, 100, 4)
+        assert (r.learning_rate, r.patch_size, r.min_side, r.max_side) == (3e-4, 256, 256, 512)
+        assert (r.features, r.init_scale, r.noise_realization, r.augment) == (
+            48,
+            0.1,
+            "fresh",
+            False,
+        )
+        assert build_network(r).count_params() == 1_259_475
+
+
+def test_an_unknown_network_is_named():
+    with pytest.raises(ValueError, match="Unknown network 'vnet'"):
+        build_network(dataclasses.replace(RECIPE, network="vnet"))
+
+
+@pytest.mark.slow
+def test_a_killed_process_continues(photos, tmp_path):
+    """SIGKILL of the real program while it trains; the same command again finishes the training."""
+    command = [sys.executable, "-m", "n2n_tf.cli.train", f"--data_dir={photos}", "--noise=gauss25"]
+    command += ["--channels=1", "--features=2", "--patch_size=32", "--batch_size=2", "--epochs=4"]
+    command += ["--crops_per_image=8", "--checkpoint_minutes=0", "--init_scale=1"]
+    killed = [*command, f"--model_dir={tmp_path / 'killed'}"]
+    with subprocess.Popen(killed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        deadline = time.monotonic() + 300
+        while len(list((tmp_path / "killed").glob("checkpoints/*.json"))) < 2:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    again = subprocess.run(killed, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "Continuing at step" in again.stdout
+    whole = subprocess.run(
+        [*command, f"--model_dir={tmp_path / 'whole'}"], capture_output=True, text=True
+    )
+    assert whole.returncode == 0 and "Starting at step 1 of 80" in whole.stdout
+    assert_same_end(tmp_path / "killed", tmp_path / "whole")
