@@ -6,7 +6,9 @@ import pathlib
 import numpy as np
 
 from n2n_tf.metrics import SSIM_WINDOW, psnr, ssim
+from n2n_tf.raw import raw_planes_of_photo
 from n2n_tf.tiling import reflect_pad, round_up
+from pipelines.batches import frozen_seed
 from pipelines.image_files import (
     ImageFileError,
     list_images,
@@ -15,7 +17,7 @@ from pipelines.image_files import (
     to_float,
     to_integer,
 )
-from pipelines.noise import add_noise_numpy
+from pipelines.noise import RAW_KINDS, add_noise, add_noise_numpy
 
 SEED = 101
 PAPER_REPEATS = {"Kodak": 10, "BSD300": 3, "Set14": 20}  # noise realisations per image
@@ -46,21 +48,35 @@ FIGURES = ("psnr_noisy", "ssim_noisy", "psnr", "ssim")
 
 
 def load_clean(folder, channels):
-    """Reads the images of a folder as [(name, uint8 or uint16 [H, W, channels])], sorted by path.
+    """Reads the images of a folder as [(name, clean image)], sorted by path.
 
     Args:
         folder: folder, searched recursively.
-        channels: 1 or 3; gray and RGB are converted into each other.
+        channels: 1 or 3: uint8 or uint16 [H, W, channels]; gray and RGB are converted into each
+            other. 4: float32 [H / 2, W / 2, 4], the photographs unprocessed to packed camera raw,
+            each by a camera of its own that its name decides.
 
     Raises:
         ImageFileError: for a missing or empty folder, or any image that cannot be read or scored: a
             figure over fewer images than there are would be a wrong figure.
         ValueError: for another number of channels.
     """
-    if channels not in (1, 3):
-        raise ValueError(f"Images are evaluated as gray or RGB. Received: channels={channels}.")
+    if channels not in (1, 3, 4):
+        raise ValueError(
+            f"Images are evaluated as gray, RGB or raw. Received: channels={channels}."
+        )
     root = pathlib.Path(folder)
-    return [(p.relative_to(root).as_posix(), _read(p, channels)) for p in list_images(root)]
+    named = [(p.relative_to(root).as_posix(), p) for p in list_images(root)]
+    if channels == 4:
+        return [(name, _read_as_raw(path, name)) for name, path in named]
+    return [(name, _read(path, channels)) for name, path in named]
+
+
+def _read_as_raw(path, name):
+    """A photograph as clean packed raw, unprocessed by the camera that belongs to its name."""
+    rgb = to_float(_read(path, 3))
+    height, width = (side // 2 * 2 for side in rgb.shape[:2])
+    return np.asarray(raw_planes_of_photo(rgb[:height, :width], frozen_seed(SEED, name)))
 
 
 def _read(path, channels):
@@ -83,7 +99,8 @@ def evaluate(denoise, images, noise, generator, repeats=1):
 
     Args:
         denoise: callable, float32 [H, W, C] -> the same shape; None scores the noisy image itself.
-        images: list of (name, uint8 or uint16 array [H, W, C]).
+        images: list of (name, uint8 or uint16 array [H, W, C]). Floats are compared as floats,
+            with peak 1: rounding raw data to 8 bits would cost decibels.
         noise: `pipelines.noise.Noise`.
         generator: `numpy.random.RandomState(101)` for the paper's protocol; several data sets
             share one, in the order Kodak, BSD300, Set14.
@@ -96,15 +113,26 @@ def evaluate(denoise, images, noise, generator, repeats=1):
     """
     for repeat in range(repeats):
         for name, clean in images:
-            noisy = add_noise_numpy(to_float(clean), noise, generator)
+            if noise.kind in RAW_KINDS:
+                # NumPy's stream seeds TensorFlow's: these noises exist there alone.
+                seed = generator.randint(2**31, size=2)
+                noisy = np.asarray(add_noise(clean, noise, seed))
+            else:
+                noisy = add_noise_numpy(to_float(clean), noise, generator)
             denoised = noisy if denoise is None else _denoise_as_square(denoise, noisy)
-            peak, dtype = np.iinfo(clean.dtype).max, clean.dtype
-            noisy, denoised = to_integer(noisy, dtype), to_integer(denoised, dtype)
+            noisy, denoised, peak = _comparable(clean, noisy, denoised)
             before = psnr(clean, noisy, peak), ssim(clean, noisy, peak)
             after = before
             if denoise is not None:
                 after = psnr(clean, denoised, peak), ssim(clean, denoised, peak)
             yield Result(name, repeat, *before, *after, (clean, noisy, denoised))
+
+
+def _comparable(clean, *images):
+    """Images in the type of the clean one, and its peak: integers rounded, floats as they are."""
+    if clean.dtype.kind == "f":
+        return *images, 1.0
+    return *(to_integer(image, clean.dtype) for image in images), np.iinfo(clean.dtype).max
 
 
 def _denoise_as_square(denoise, noisy):

@@ -14,14 +14,14 @@ class Recipe:
         noise_realization: "frozen", one noise field per image for the whole training, or "fresh",
             new noise for every crop as in the paper's code.
         network: name in `n2n_tf.networks.NETWORKS`.
-        channels: 1 gray, 3 RGB.
+        channels: 1 gray, 3 RGB, 4 packed camera raw.
         features: width of the network.
         init_scale: factor on the He-normal initial weights.
         subsampler: "random" or "fixed".
         gamma: weight of the regularisation in the last epoch.
         epochs: passes over the images.
         batch_size: crops per step.
-        patch_size: side of a crop in pixels.
+        patch_size: side of a crop in pixels; of packed raw in cells of 2 x 2 pixels.
         crops_per_image: crops of each image in an epoch.
         learning_rate: Adam's in the first epoch.
         augment: random flips and rotations.
@@ -63,6 +63,22 @@ PRESETS = {
     "paper_gauss5_50": _paper("gauss5_50"),
     "paper_poisson30": _paper("poisson30"),
     "paper_poisson5_50": _paper("poisson5_50"),
+    # Section 5.1 for SIDD: camera raw, packed; sub-images of 512 raw pixels are 256 cells.
+    "paper_sidd": Recipe(
+        "none", channels=4, gamma=1.0, learning_rate=1e-4, patch_size=128, min_side=2
+    ),
+    # Camera raw without any: photographs unprocessed, shot and read noise after Brooks et al.
+    "raw_from_photos": Recipe(
+        "raw",
+        channels=4,
+        gamma=1.0,
+        features=24,
+        init_scale=1.0,
+        patch_size=64,
+        batch_size=8,
+        learning_rate=1e-3,
+        augment=True,
+    ),
     # For a CPU and an afternoon: a third of the paper's width, and He-normal weights unscaled,
     # with which short trainings get much further.
     "quick": Recipe(

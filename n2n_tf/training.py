@@ -21,11 +21,13 @@ from n2n_tf.denoiser import INFO_FILE, NETWORK_FILE, Denoiser, describe
 from n2n_tf.evaluation import SEED, average, evaluate, strip
 from n2n_tf.model import Neighbor2Neighbor
 from n2n_tf.presets import build_network
+from n2n_tf.raw import raw_planes_of_photo, viewable
 from n2n_tf.schedules import PaperSchedule
 from pipelines.atomic_files import atomic_file
 from pipelines.batches import frozen_seed, steps_per_epoch, training_batches
 from pipelines.image_files import to_float
 from pipelines.noise import add_noise, parse_noise
+from pipelines.raw_sources import PhotosAsRaw
 
 RUN_FILE = "run.json"
 
@@ -118,7 +120,12 @@ def _batches(recipe, images, per_epoch, start_step):
         augment=recipe.augment,
         seed=recipe.seed,
         start_step=start_step,
+        prepare=_prepare(images),
     )
+
+
+def _prepare(images):
+    return raw_planes_of_photo if isinstance(images, PhotosAsRaw) else None
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -248,16 +255,30 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def _validate(self):
         if not self.validation:
-            noisy = add_noise(
-                self.images.load(0), self.noise, frozen_seed(self.seed, self.images.names[0])
-            )
-            pair = np.concatenate([noisy, self._denoise(np.asarray(noisy))], axis=1)
-            return {f"noisy_denoised/{self.images.names[0]}": np.clip(pair, 0, 1)}, {}
+            noisy = self._first_noisy()
+            pair = np.concatenate([noisy, self._denoise(noisy)], axis=1)
+            return {f"noisy_denoised/{self.images.names[0]}": _for_the_eye(pair)}, {}
         stream = np.random.RandomState(SEED)
         results = list(evaluate(self._denoise, self.validation, self.noise, stream))
         means = average(results)
-        pictures = {f"clean_noisy_denoised/{r.name}": to_float(strip(*r.images)) for r in results}
+        pictures = {
+            f"clean_noisy_denoised/{r.name}": _for_the_eye(to_float(strip(*r.images)))
+            for r in results
+        }
         return pictures, {"val_psnr": means["psnr"], "val_ssim": means["ssim"]}
+
+    def _first_noisy(self):
+        """The first training image as it is trained on, at most 512 pixels a side."""
+        height, width = (min(side, 512) for side in self.images.sizes[0])
+        crop = self.images.crop(0, 0, 0, height, width)
+        seed = frozen_seed(self.seed, self.images.names[0])
+        if prepare := _prepare(self.images):
+            crop = prepare(crop, seed)
+        return np.asarray(add_noise(crop, self.noise, seed))
+
+
+def _for_the_eye(image):
+    return viewable(image) if image.shape[-1] == 4 else np.clip(image, 0, 1)
 
 
 class ProgressBar(keras.callbacks.Callback):

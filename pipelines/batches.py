@@ -10,6 +10,7 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
+from pipelines import bayer
 from pipelines.noise import add_noise
 
 
@@ -29,6 +30,7 @@ def training_batches(
     augment=False,
     seed=0,
     start_step=0,
+    prepare=None,
 ):
     """Endless batches of noisy crops, continuing at any step.
 
@@ -43,9 +45,12 @@ def training_batches(
         batch_size: int.
         epoch_steps: int, batches per epoch; every image comes once before any comes again.
             Default: `steps_per_epoch(len(images), batch_size)`.
-        augment: bool, random flips and rotations by 90 degrees (the paper uses none).
+        augment: bool, random flips and rotations by 90 degrees (the paper uses none). Those of
+            packed raw keep its Bayer phase.
         seed: int.
         start_step: int, batches to leave out at the beginning (at no cost).
+        prepare: None, or callable(crop, seed) -> crop applied before the noise; the seed int64 [2]
+            is the image's if `frozen`, else the sample's.
 
     Returns:
         `tf.data.Dataset` of float32 [batch_size, patch_size, patch_size, channels], not clipped.
@@ -54,6 +59,9 @@ def training_batches(
     epoch_samples = epoch_steps * batch_size
     noise_seeds = tf.constant([frozen_seed(seed, name) for name in images.names], tf.int64)
     sizes = tf.constant(images.sizes, tf.int32)
+    raw = images.channels == 4 or prepare is not None
+    channels = 4 if raw else images.channels
+    size = patch_size + (raw and augment)  # a flip that keeps the Bayer phase costs one cell
 
     def samples_of(epoch):
         numbers = epoch * epoch_samples + tf.range(epoch_samples, dtype=tf.int64)
@@ -63,17 +71,20 @@ def training_batches(
     def example(sample, index):
         sample_seed = tf.stack([tf.constant(seed, tf.int64), sample])
         crop_seed, flip_seed, noise_seed = tf.unstack(tf.random.split(sample_seed, 3, alg="philox"))
-        window = crop_window(sizes[index], patch_size, crop_seed)
+        window = crop_window(sizes[index], size, crop_seed)
         crop = tf.numpy_function(images.crop, [index, *window], tf.float32, stateful=False)
         crop = tf.ensure_shape(crop, (None, None, images.channels))
         if frozen:  # the noise that this place of the image has for good
-            crop = add_noise(crop, noise, noise_seeds[index], *window[:2])
+            noise_seed, place = noise_seeds[index], window[:2]
         else:
-            crop = add_noise(crop, noise, noise_seed)
-        crop = mirror(crop, patch_size)  # after the noise, so that a pixel and its mirror are one
+            place = 0, 0
+        if prepare:
+            crop = prepare(crop, noise_seed)
+        crop = add_noise(crop, noise, noise_seed, *place)
+        crop = mirror(crop, size)  # after the noise, so that a pixel and its mirror are one
         if augment:
-            crop = random_flip(crop, flip_seed)
-        return tf.ensure_shape(crop, (patch_size, patch_size, images.channels))
+            crop = random_bayer_flip(crop, flip_seed) if raw else random_flip(crop, flip_seed)
+        return tf.ensure_shape(crop, (patch_size, patch_size, channels))
 
     first_epoch, done = divmod(start_step, epoch_steps)
     return (
@@ -151,3 +162,11 @@ def random_flip(image, seed):
     )
     image = tf.image.rot90(image, turns)
     return tf.cond(mirror % 2 == 0, lambda: image, lambda: tf.reverse(image, [1]))
+
+
+def random_bayer_flip(planes, seed):
+    """One of the 8 symmetries of packed raw [n, n, 4] in RGGB phase -> [n - 1, n - 1, 4].
+
+    Source: arXiv 1904.12945, Bayer preserving augmentation.
+    """
+    return bayer.pack(bayer.random_augment(bayer.unpack(planes, "RGGB"), seed), "RGGB")

@@ -6,7 +6,13 @@
     poisson5_50    the same, one level per image
     none           the images are noisy already
 
-Source: paper, section 5.1.
+and on packed camera raw, whose noise variance is shot * x + read:
+
+    raw                          one exposure per image, drawn after Brooks et al. 2019
+    raw:0.004,0.0001             that shot and read variance, Gaussian
+    poisson_gaussian:0.004,1e-4  the same variance, true photon counts plus Gaussian read noise
+
+Source: paper, section 5.1; `pipelines.unprocess` for raw.
 """
 
 import dataclasses
@@ -14,7 +20,11 @@ import re
 
 import numpy as np
 
-GRAMMAR = "gaussS, gaussLOW_HIGH (sigma in 0..255), poissonL, poissonLOW_HIGH, or none"
+GRAMMAR = (
+    "gaussS, gaussLOW_HIGH (sigma in 0..255), poissonL, poissonLOW_HIGH, none, or for raw images "
+    "raw, raw:SHOT,READ, poisson_gaussian:SHOT,READ (variances)"
+)
+RAW_KINDS = ("raw", "poisson_gaussian")  # for packed raw in linear [0, 1], four channels
 BLOCK = 64  # side in pixels of the blocks in which a noise field is drawn
 _BLOCKS_PER_ROW = 2**15  # so no image is wider than two million pixels
 
@@ -24,14 +34,17 @@ class Noise:
     """A noise model.
 
     Attributes:
-        kind: "gauss", "poisson" or "none".
+        kind: "gauss", "poisson", "raw", "poisson_gaussian" or "none".
         low, high: range of the level, equal for a fixed one. gauss: standard deviation in units
             of the full range (25/255 for gauss25). poisson: expected count at intensity 1.
+        shot, read: for the raw kinds, variance = shot * x + read; None: drawn for each image.
     """
 
     kind: str
     low: float = 0.0
     high: float = 0.0
+    shot: float | None = None
+    read: float | None = None
 
 
 def parse_noise(text):
@@ -44,8 +57,10 @@ def parse_noise(text):
         >>> parse_noise("poisson5_50")
         Noise(kind='poisson', low=5.0, high=50.0)
     """
-    if text == "none":
-        return Noise("none")
+    if text in ("none", "raw"):
+        return Noise(text)
+    if text.startswith(tuple(f"{kind}:" for kind in RAW_KINDS)):
+        return _parse_raw_noise(text)
     number = r"(\d{1,6}(?:\.\d{1,6})?)"
     match = re.fullmatch(rf"(gauss|poisson){number}(?:_{number})?", text, re.ASCII)
     if not match:
@@ -55,6 +70,20 @@ def parse_noise(text):
         raise ValueError(f"Noise {text!r}: levels must be above 0 and LOW at most HIGH.")
     scale = 255.0 if match[1] == "gauss" else 1.0
     return Noise(match[1], low / scale, high / scale)
+
+
+def _parse_raw_noise(text):
+    kind, _, levels = text.partition(":")
+    number = r"(\d{1,3}(?:\.\d{1,12})?(?:e-?\d{1,2})?)"
+    match = re.fullmatch(rf"{number},{number}", levels, re.ASCII)
+    if not match:
+        raise ValueError(f"Unknown noise {text!r}: it must be {GRAMMAR}, like raw:0.004,0.0001.")
+    shot, read = float(match[1]), float(match[2])
+    if not (0 <= shot <= 1 and 0 <= read <= 1 and shot + read > 0):
+        raise ValueError(f"Noise {text!r}: variances must lie in 0..1 and not both be 0.")
+    if kind == "poisson_gaussian" and shot == 0:
+        raise ValueError(f"Noise {text!r}: SHOT must be above 0; for 0 use raw:0,{match[2]}.")
+    return Noise(kind, shot=shot, read=read)
 
 
 def add_noise(clean, noise, seed, top=0, left=0):
@@ -106,6 +135,7 @@ def add_noise(clean, noise, seed, top=0, left=0):
     def draw(numbered):
         number, block = numbered
         place = (first_row + number // columns) * _BLOCKS_PER_ROW + first_column + number % columns
+        place = tf.cast(place, tf.int64)  # of an int32, fold_in keeps only 32 bits of the seed
         return noisy_block(block, tf.random.fold_in(field_seed, place, alg="philox"))
 
     noisy = tf.map_fn(draw, (tf.range(rows * columns), blocks), fn_output_signature=tf.float32)
@@ -145,8 +175,33 @@ def _poisson(noise, level_seed):
     return noisy
 
 
+def _shot_and_read(noise, level_seed):
+    from pipelines.unprocess import draw_noise_level
+
+    return draw_noise_level(level_seed) if noise.shot is None else (noise.shot, noise.read)
+
+
+def _raw(noise, level_seed):
+    from pipelines.unprocess import add_shot_read_noise
+
+    shot, read = _shot_and_read(noise, level_seed)
+    return lambda block, seed: add_shot_read_noise(block, shot, read, seed)
+
+
+def _poisson_gaussian(noise, level_seed):
+    from pipelines.unprocess import add_poisson_gaussian_noise
+
+    shot, read = _shot_and_read(noise, level_seed)
+    return lambda block, seed: add_poisson_gaussian_noise(block, shot, read, seed)
+
+
 # kind -> function(noise, seed of the level) -> function(block, seed of the block) -> noisy block
-_NOISY = {"gauss": _gauss, "poisson": _poisson}
+_NOISY = {
+    "gauss": _gauss,
+    "poisson": _poisson,
+    "raw": _raw,
+    "poisson_gaussian": _poisson_gaussian,
+}
 
 
 def add_noise_numpy(clean, noise, generator):
@@ -165,6 +220,8 @@ def add_noise_numpy(clean, noise, generator):
     """
     if noise.kind == "none":
         return clean
+    if noise.kind in RAW_KINDS:
+        raise ValueError("Noise of camera raw is drawn by `add_noise`; the paper's loop has none.")
     level = noise.low
     if noise.high > noise.low:
         level = generator.uniform(noise.low, noise.high, size=(1, 1, 1))

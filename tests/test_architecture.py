@@ -12,7 +12,7 @@ SOURCES = sorted([*ROOT.glob("n2n_tf/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
 
 # Libraries that only the named files may import.
 HOMES = {
-    "rawpy": {"pipelines/raw_files.py"},
+    "rawpy": {"pipelines/raw_files.py", "pipelines/raw_develop.py"},
     "h5py": {"pipelines/sidd.py"},
     "scipy": {"pipelines/sidd.py"},
     "ai_edge_litert": {"n2n_tf/denoiser.py"},
@@ -34,10 +34,11 @@ LEVELS = {
     "model": 1,
     "presets": 1,
     "denoiser": 3,
+    "raw": 4,
     "export": 4,
-    "evaluation": 4,
-    "training": 5,
-    "cli": 6,
+    "evaluation": 5,
+    "training": 6,
+    "cli": 7,
 }
 
 

@@ -4,6 +4,7 @@ The images of `Coordinates` hold the row, the column and the number of the image
 what a crop shows can be read off its pixels.
 """
 
+import functools
 import itertools
 import time
 
@@ -74,6 +75,11 @@ def batches(count, images=None, noise="none", frozen=True, options=None, **setti
     return np.stack(list(dataset.take(count).as_numpy_iterator()))
 
 
+@functools.cache
+def clean_batches(count, **settings):
+    return batches(count, **settings)
+
+
 def threads(number):
     options = tf.data.Options()
     options.threading.private_threadpool_size = number
@@ -101,14 +107,14 @@ def by_pixel(clean, noisy):
 
 @pytest.mark.parametrize(
     "noise, augment",
-    [("gauss25", False), ("gauss5_50", True), ("poisson30", True), ("poisson5_50", False)],
+    [("gauss25", True), ("gauss5_50", True), ("poisson5_50", True), ("poisson30", False)],
 )
 def test_frozen_noise_gives_a_pixel_one_value_for_ever(noise, augment):
     """Across crops, symmetries and epochs; and it is the field of the whole image."""
     images = Coordinates()
     settings = {"augment": augment, "epoch_steps": 5}  # 2 rounds of the 5 images
-    clean = batches(80, images, **settings)
-    noisy = batches(80, images, noise=noise, **settings)  # the same crops: the seed is the same
+    clean = clean_batches(80, **settings)
+    noisy = batches(80, noise=noise, **settings)  # the same crops: the seed is the same
     seen = by_pixel(clean, noisy)
     assert {len(values) for values in seen.values()} == {1}
     fields = [
@@ -170,12 +176,11 @@ def test_frozen_seeds_are_fixed_for_ever():
 # -------------------------------------------------------------------------------- fresh noise
 
 
-@pytest.mark.parametrize("noise", ["gauss25", "poisson30"])
-def test_fresh_noise_is_another_each_time(noise):
+def test_fresh_noise_is_another_each_time():
     """The 12 x 12 image has one crop only: whatever differs between its samples is noise."""
     images = Coordinates(["e.png"], scale=20)
     clean = batches(60, images)
-    noisy = batches(60, images, noise=noise, frozen=False)
+    noisy = batches(60, images, noise="poisson30", frozen=False)
     assert (clean == clean[0, 0]).all()
     z = (noisy - clean).reshape(120, -1)[:, clean[0, 0].ravel() > 0]  # darkness has no photons
     z = z.astype(np.float64) / z.std(axis=0)
@@ -185,8 +190,8 @@ def test_fresh_noise_is_another_each_time(noise):
 
 
 def test_fresh_and_frozen_noise_have_the_crops_of_the_noise_free_batches():
-    settings = {"augment": True}
-    clean = batches(10, **settings)
+    settings = {"augment": True, "epoch_steps": 5}
+    clean = clean_batches(80, **settings)[:10]
     for frozen in (True, False):
         noisy = batches(10, noise="gauss10", frozen=frozen, **settings)
         np.testing.assert_array_equal(np.rint(noisy), clean)  # sigma is 0.04 of a coordinate
@@ -265,7 +270,7 @@ def test_no_order_comes_again_in_another_round_epoch_or_seed():
 def test_a_start_at_any_step_continues_to_the_bit(frozen, noise):
     settings = {"noise": noise, "frozen": frozen, "augment": True, "epoch_steps": 4}
     whole = batches(20, **settings)
-    for start in (3, 8, 13):
+    for start in (7, 12):  # within an epoch, between two
         rest = batches(20 - start, start_step=start, **settings)
         np.testing.assert_array_equal(rest, whole[start:])
 
@@ -282,10 +287,9 @@ def test_a_seed_gives_the_same_batches_in_every_pipeline_and_other_seeds_others(
     tf.random.set_seed(99)  # no state of TensorFlow's or NumPy's plays a part
     np.random.seed(99)
     np.testing.assert_array_equal(batches(10, seed=1, **settings), first)
-    for seed in (-1, 2**32 + 1):
-        other = batches(10, seed=seed, **settings)
-        assert (shown(np.rint(other)) != shown(np.rint(first))).any()
-        assert (other == first).mean() < 0.01
+    other = batches(10, seed=2**32 + 1, **settings)  # more than 32 bits count
+    assert (shown(np.rint(other)) != shown(np.rint(first))).any()
+    assert (other == first).mean() < 0.01
 
 
 def test_iterating_again_begins_again():
@@ -398,7 +402,7 @@ def test_crop_symmetry_and_image_are_independent():
 
 
 def test_without_augmentation_nothing_is_turned():
-    crops = batches(20).reshape(-1, PATCH, PATCH, 3)
+    crops = clean_batches(80, augment=False, epoch_steps=5).reshape(-1, PATCH, PATCH, 3)
     inside = crops[shown(crops) != 4]  # the others are large enough and need no mirror
     assert (np.diff(inside[..., 0], axis=1) == 1).all()
     assert (np.diff(inside[..., 1], axis=2) == 1).all()
@@ -414,8 +418,7 @@ def folder(tmp_path, rng):
     return tmp_path
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_folder_gives_the_same_batches_cached_or_not(folder, channels):
+def test_a_folder_gives_the_same_batches_cached_or_not(folder, channels=1):
     settings = {"noise": "gauss25", "augment": True}
     cached = batches(6, ImageFolder(folder, channels), **settings)
     assert cached.shape == (6, 2, PATCH, PATCH, channels)

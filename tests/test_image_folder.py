@@ -44,6 +44,18 @@ def test_images_come_in_the_order_of_their_names_as_floats(folder):
         np.testing.assert_allclose(loaded, expected, rtol=1e-7)
 
 
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+def test_a_crop_is_a_part_of_the_image(folder, cache_bytes):
+    write(folder, "wide.png", np.arange(60, dtype=np.uint8).reshape(4, 15, 1))
+    images = ImageFolder(folder, cache_bytes=cache_bytes)
+    assert images.sizes == [(12, 10)] * 3 + [(4, 15), (12, 10)]
+    crop = images.crop(3, 1, 5, 2, 7)
+    assert crop.dtype == np.float32
+    np.testing.assert_array_equal(crop, images.load(3)[1:3, 5:12])
+    expected = 15 * np.arange(1, 3)[:, None] + np.arange(5, 12)
+    np.testing.assert_allclose(crop, expected[..., None] / np.full(3, 255), rtol=1e-6)
+
+
 def test_numpy_integers_index_like_ints(folder):
     for cache_bytes in (0, 1 << 20):
         images = ImageFolder(folder, cache_bytes=cache_bytes)
@@ -226,7 +238,9 @@ def test_names_that_are_no_unicode_go(tmp_path, rng):
     assert ImageFolder(tmp_path).fingerprint != images.fingerprint
 
 
-@pytest.mark.parametrize("harm", ["vanished", "truncated", "emptied", "replaced by a folder"])
+@pytest.mark.parametrize(
+    "harm", ["vanished", "truncated", "emptied", "replaced by a folder", "resized"]
+)
 def test_a_file_that_is_harmed_after_opening_is_named(folder, harm):
     kept, images = ImageFolder(folder), ImageFolder(folder, cache_bytes=0)
     before, path = kept.load(2), folder / "b.png"
@@ -238,6 +252,8 @@ def test_a_file_that_is_harmed_after_opening_is_named(folder, harm):
         path.write_bytes(b"")
     elif harm == "replaced by a folder":
         path.mkdir()
+    elif harm == "resized":  # its noise and its crops were planned for the old size
+        write(folder, "b.png", np.zeros((12, 11, 3), np.uint8))
     with pytest.raises(ImageFileError, match=f"^{path}: "):
         images.load(2)
     images.load(1)  # the others go on

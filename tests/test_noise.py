@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.noise import Noise, add_noise, add_noise_numpy, parse_noise
+from pipelines.noise import BLOCK, Noise, add_noise, add_noise_numpy, parse_noise
 
 # ------------------------------------------------------------------------------------ grammar
 
@@ -253,6 +253,60 @@ def test_noise_is_a_function_of_the_seed_alone(rng, name, dtype):
         for j in range(i):
             a, b = first[i] - clean.numpy(), first[j] - clean.numpy()
             assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / math.sqrt(a.size)
+
+
+@pytest.mark.parametrize("name", ["gauss25", "gauss5_50", "poisson5_50"])
+@settings(max_examples=25)
+@given(st.tuples(*[st.integers(0, 149)] * 2), st.tuples(*[st.integers(0, 139)] * 2))
+def test_a_crop_has_the_noise_of_its_place_in_the_whole_image(name, rows, columns):
+    """To the bit, wherever the crop lies: within a block, on a border, over several."""
+    whole, noisy = whole_and_noisy(name)
+    (top, bottom), (left, right) = sorted(rows), sorted(columns)
+    crop = tf.constant(whole[top : bottom + 1, left : right + 1])
+    ours = placed_graph_of(parse_noise(name))(crop, tf.constant([5, 7], tf.int64), top, left)
+    np.testing.assert_array_equal(ours, noisy[top : bottom + 1, left : right + 1])
+
+
+@functools.cache
+def whole_and_noisy(name):
+    """Of 3 x 3 blocks, the last ones cut."""
+    whole = np.random.default_rng(3).random((150, 140, 2), np.float32)
+    return whole, by_tensorflow(whole, parse_noise(name), 5)
+
+
+@functools.cache
+def placed_graph_of(noise):
+    scalar = tf.TensorSpec((), tf.int32)
+    seed = tf.TensorSpec((2,), tf.int64)
+    any_size = [tf.TensorSpec((None, None, None), tf.float32), seed, scalar, scalar]
+    return tf.function(
+        lambda clean, seed, top, left: add_noise(clean, noise, seed, top, left),
+        input_signature=any_size,
+    )
+
+
+@pytest.mark.parametrize("name", ["gauss25", "poisson30"])
+def test_the_blocks_of_a_field_are_unrelated_and_have_no_seams(name):
+    field = by_tensorflow(np.full((6 * BLOCK, 6 * BLOCK, 1), 0.5, np.float32), parse_noise(name), 2)
+    z = (field[..., 0].astype(np.float64) - field.mean()) / field.std()
+    blocks = z.reshape(6, BLOCK, 6, BLOCK).swapaxes(1, 2).reshape(36, BLOCK**2)
+    correlation = blocks @ blocks.T / BLOCK**2
+    np.fill_diagonal(correlation, 0)
+    assert np.abs(correlation).max() < 5 / BLOCK
+    for seams in (z, z.T):  # the last row of each block beside the first of the next
+        pairs = seams[BLOCK - 1 : -1 : BLOCK] * seams[BLOCK::BLOCK]
+        assert abs(pairs.mean()) < 5 / math.sqrt(pairs.size)
+
+
+def test_far_away_places_go():
+    """A strip at the far corner of the largest image that is read."""
+    noise, seed = parse_noise("gauss25"), tf.constant([5, 7], tf.int64)
+    clean = tf.zeros((3, 70, 1))
+    seen = [
+        placed_graph_of(noise)(clean, seed, top, left).numpy().tobytes()
+        for top, left in [(0, 0), (399_999_990, 0), (0, 2_000_000), (60_000, 6_600)]
+    ]
+    assert len(set(seen)) == 4
 
 
 @pytest.mark.parametrize("name", ["gauss25", "gauss5_50"])

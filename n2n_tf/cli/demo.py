@@ -17,13 +17,15 @@ from absl import flags
 from n2n_tf import cli
 
 OUTPUT = flags.DEFINE_string("output", "demo_output", "Folder to write into.", short_name="o")
-EPOCHS = flags.DEFINE_integer("epochs", 6, "Length of the training.", 1)
+EPOCHS = flags.DEFINE_integer("epochs", 8, "Length of the training.", 1)
 REQUIRED_GAIN = flags.DEFINE_float(
     "required_gain", 6.0, "Mean gain in dB that the demo must reach."
 )
 
 NOISE = "gauss25"
-TRAIN_PHOTOS = "astronaut hubble_deep_field immunohistochemistry retina stereo_motorcycle".split()
+TRAIN_PHOTOS = (
+    "astronaut colorwheel hubble_deep_field immunohistochemistry retina stereo_motorcycle"
+).split()
 HELD_OUT_PHOTOS = "cat coffee rocket".split()
 PHOTO_SIDE = 512  # larger photos are cropped to this side in pixels
 CROP = 96  # side of the zoomed part in pixels
@@ -55,7 +57,7 @@ def recipe():
         epochs=EPOCHS.value,
         batch_size=8,
         patch_size=64,
-        crops_per_image=320,
+        crops_per_image=256,
         learning_rate=1e-3,
         augment=True,
     )

@@ -4,6 +4,17 @@
   n2n-denoise --model runs/mine photos/ more.tif -o denoised/
   n2n-denoise --model model.pth night.jpg -o night.png     (the authors' checkpoints)
 
+Camera raws give DNGs, which raw developers open like the original; --preview shows both, developed
+alike. A folder that holds raws gives its raws only. With a model trained on raw:
+
+  n2n-denoise --model runs/raw photo.NEF -o photo_denoised.dng --preview side_by_side.png
+  n2n-denoise --model runs/raw raws/ -o dngs/
+
+A sensor dump without any header (integers, row by row) needs its description:
+
+  n2n-denoise --model runs/raw frame.bin -o frame.dng --raw_shape 3000,4000 \\
+      --raw_dtype uint16 --raw_pattern RGGB --black 64 --white 1023
+
 Pixels keep their type: 8-bit files give 8 bits, 16-bit files 16; size and transparency stay. Into a
 folder, files keep their names, and their places below the folder they were found in; JPEGs and BMPs
 become PNGs. Nothing is overwritten without --overwrite, and no input ever is.
@@ -41,6 +52,19 @@ WHITE_LEVEL = flags.DEFINE_float(
     "Pixel value of white, e.g. 4095 for 12 bits in 16. [the type's largest]",
     1e-9,
 )
+PREVIEW = flags.DEFINE_string(
+    "preview", None, "Picture to write for one raw: source and result side by side, PNG or JPEG."
+)
+COMPRESS = flags.DEFINE_bool("compress", True, "Lossless-JPEG compression of DNGs.")
+RAW_SHAPE = flags.DEFINE_list("raw_shape", None, "Height,width of a sensor dump in pixels.")
+RAW_DTYPE = flags.DEFINE_enum(
+    "raw_dtype", "uint16", ["uint8", "uint16"], "Type of a sensor dump's integers, little-endian."
+)
+RAW_PATTERN = flags.DEFINE_enum(
+    "raw_pattern", None, ["RGGB", "BGGR", "GRBG", "GBRG"], "Bayer pattern of a sensor dump."
+)
+BLACK = flags.DEFINE_float("black", 0.0, "Black level of a sensor dump.", 0.0)
+WHITE = flags.DEFINE_integer("white", None, "White (clip) level of a sensor dump.", 1)
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
 
 
@@ -60,33 +84,58 @@ def plan(inputs, output):
             input, or an output of the wrong kind.
         FileExistsError: if an output exists, without --overwrite.
     """
-    from pipelines.image_files import SUFFIXES, list_images
-
     a_folder = str(output).endswith("/") or pathlib.Path(output).is_dir()
     inputs, output = [pathlib.Path(path) for path in inputs], pathlib.Path(output)
     for path in inputs:
         if not path.exists():
             raise ValueError(f"{path}: no such file or folder.")
     single = len(inputs) == 1 and not inputs[0].is_dir()
+    suffixes = _output_suffixes(inputs[0] if single else None)
     if single and output.suffix and not a_folder:
-        if output.suffix.lower() not in SUFFIXES:
+        if output.suffix.lower() not in suffixes:
             raise ValueError(
-                f"--output={output}: files end in one of {', '.join(SUFFIXES)}; for a folder of "
+                f"--output={output}: files end in one of {', '.join(suffixes)}; for a folder of "
                 "this name write a / at its end."
             )
         pairs = [(inputs[0], output)]
     else:
-        if not a_folder and (output.exists() or output.suffix.lower() in SUFFIXES):
+        if not a_folder and (output.exists() or output.suffix.lower() in suffixes):
             raise ValueError(f"--output={output}: several images go into a folder, not a file.")
-        found = [(p, f) for p in inputs for f in (list_images(p) if p.is_dir() else [p])]
+        found = [(p, f) for p in inputs for f in (_list(p) if p.is_dir() else [p])]
         pairs = [(f, output / _name(f, p if p.is_dir() else p.parent)) for p, f in found]
     _check(pairs)
     return pairs
 
 
+def _output_suffixes(source):
+    """Suffixes that the result of a file may have; of several files any."""
+    from pipelines.image_files import SUFFIXES
+
+    if source is None:
+        return (*SUFFIXES, ".dng")
+    return (".dng",) if is_raw(source) else SUFFIXES
+
+
+def is_raw(path):
+    """Whether a file is a camera raw by its suffix, or a sensor dump by the flags."""
+    from pipelines.raw_cache import RAW_SUFFIXES
+
+    return RAW_SHAPE.value is not None or path.suffix.lower() in RAW_SUFFIXES
+
+
+def _list(folder):
+    """The raws below a folder, or its images if it holds none: pictures beside raws are theirs."""
+    from pipelines.image_files import list_images
+
+    raws = [p for p in folder.rglob("*") if p.is_file() and p.name[0] != "." and is_raw(p)]
+    return sorted(raws) or list_images(folder)
+
+
 def _name(file, root):
     """Name below the output folder; a result is never stored with a lossy format unasked."""
     relative = file.relative_to(root)
+    if is_raw(file):
+        return relative.with_suffix(".dng")
     keeps = (".png", ".tif", ".tiff")
     return relative if file.suffix.lower() in keeps else relative.with_suffix(".png")
 
@@ -112,6 +161,7 @@ def main(inputs):
     if not inputs:
         raise app.UsageError("No input: name image files or folders.")
     pairs = plan(inputs, OUTPUT.value)
+    _check_preview(pairs)
 
     cli.import_tensorflow()
     from n2n_tf.denoiser import Denoiser
@@ -138,20 +188,75 @@ def main(inputs):
     return 1 if failed else 0
 
 
-def _denoise_file(denoise, source, target, quiet):
-    from pipelines.image_files import check_format, read_image, write_image
+def _check_preview(pairs):
+    if not PREVIEW.value:
+        return
+    if len(pairs) != 1 or not is_raw(pairs[0][0]):
+        raise ValueError(f"--preview={PREVIEW.value}: is for one camera raw.")
+    if pathlib.Path(PREVIEW.value).exists() and not OVERWRITE.value:
+        raise FileExistsError(f"{PREVIEW.value} exists already; --overwrite replaces it.")
 
-    picture = read_image(source)
-    check_format(target, picture.pixels.dtype, picture.alpha is not None)
+
+def _denoise_file(denoise, source, target, quiet):
     with cli.progress_bar(unit="tile", leave=False, disable=quiet) as bar:
 
         def progress(done, total):
             bar.total = total
             bar.update(done - bar.n)
 
-        denoised = denoise(picture.pixels, WHITE_LEVEL.value, progress)
+        (_denoise_raw if is_raw(source) else _denoise_picture)(denoise, source, target, progress)
+
+
+def _denoise_picture(denoise, source, target, progress):
+    from pipelines.image_files import check_format, read_image, write_image
+
+    if denoise.channels == 4:
+        raise ValueError("is a picture, and this model denoises camera raws only.")
+    picture = read_image(source)
+    check_format(target, picture.pixels.dtype, picture.alpha is not None)
+    denoised = denoise(picture.pixels, WHITE_LEVEL.value, progress)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_image(target, denoised, picture.alpha, OVERWRITE.value)
+
+
+def _denoise_raw(denoise, source, target, progress):
+    from n2n_tf.raw import denoise_frame, remaining_noise
+    from pipelines.dng import write_dng
+    from pipelines.image_files import write_image
+    from pipelines.raw_develop import develop, develop_side_by_side
+
+    frame = _read_frame(source)
+    mosaic = denoise_frame(denoise, frame, progress)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_dng(
+        target,
+        frame,
+        mosaic,
+        compress=COMPRESS.value,
+        noise_profile=remaining_noise(frame, mosaic),
+        preview=develop(frame, mosaic, half_size=True, rotate=False),
+        overwrite=OVERWRITE.value,
+    )
+    if PREVIEW.value:
+        pathlib.Path(PREVIEW.value).parent.mkdir(parents=True, exist_ok=True)
+        pair = develop_side_by_side(source if RAW_SHAPE.value is None else frame, target)
+        write_image(PREVIEW.value, pair, overwrite=OVERWRITE.value)
+
+
+def _read_frame(source):
+    from pipelines.raw_files import read_raw, read_sensor_dump
+
+    if RAW_SHAPE.value is None:
+        return read_raw(source)
+    shape = [int(side) for side in RAW_SHAPE.value if side.strip().isdigit()]
+    if len(shape) != 2 or len(RAW_SHAPE.value) != 2:
+        raise ValueError(f"--raw_shape={','.join(RAW_SHAPE.value)}: must be HEIGHT,WIDTH.")
+    if RAW_PATTERN.value is None or WHITE.value is None:
+        raise ValueError("a sensor dump needs --raw_pattern and --white too.")
+    black = (BLACK.value,) * 4
+    return read_sensor_dump(
+        source, tuple(shape), RAW_DTYPE.value, RAW_PATTERN.value, black, WHITE.value
+    )
 
 
 def run():

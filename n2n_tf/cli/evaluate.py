@@ -8,6 +8,10 @@ official loop; folders of these names get its numbers of repeats (Kodak 10, BSD3
   n2n-evaluate --model runs/g25 --noise gauss25 \\
       --data_dir Kodak --data_dir BSD300 --data_dir Set14 --output results.json
 
+A model of camera raw, on photographs unprocessed to linear raw; figures are of floats:
+
+  n2n-evaluate --model runs/raw --data_dir Kodak --noise raw:0.004,0.0001
+
 The noisy images themselves, which needs no model and checks the protocol:
 
   n2n-evaluate --model noisy --data_dir Kodak --noise gauss25 --repeats 1
@@ -38,7 +42,8 @@ NOISE = flags.DEFINE_string(
     "noise",
     None,
     "Noise to add: gaussS, gaussLOW_HIGH (sigma on 0..255), poissonL or poissonLOW_HIGH (photons "
-    "at white). Required.",
+    "at white); for a raw model raw, raw:SHOT,READ or poisson_gaussian:SHOT,READ, on photographs "
+    "unprocessed to linear packed raw. Required.",
 )
 REPEATS = flags.DEFINE_integer(
     "repeats",
@@ -59,7 +64,7 @@ def main(arguments):
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}; folders are given by flags.")
 
-    from pipelines.noise import parse_noise
+    from pipelines.noise import RAW_KINDS, parse_noise
 
     noise = parse_noise(NOISE.value)
     if noise.kind == "none":
@@ -74,7 +79,13 @@ def main(arguments):
 
     with cli.stderr_held():
         denoise = None if MODEL.value == "noisy" else Denoiser.load(MODEL.value)
-    channels = denoise.channels if denoise else 3
+    raw = noise.kind in RAW_KINDS
+    channels = denoise.channels if denoise else 4 if raw else 3
+    if (channels == 4) != raw:
+        raise ValueError(
+            f"--noise={NOISE.value}, --model={MODEL.value}: raw noise goes with a model of 4 "
+            f"channels and the others do not; this model has {channels}."
+        )
     folders = [(_folder_name(path), load_clean(path, channels)) for path in DATA_DIR.value]
     _check_pictures(folders)
     stream = np.random.RandomState(SEED.value)
@@ -143,11 +154,13 @@ def _evaluate(denoise, folder, images, noise, stream):
 
 
 def _save(folder, result):
+    from n2n_tf.raw import viewable
     from pipelines.image_files import write_image
 
     files = _picture_files(folder, result.name)
     files["clean"].parent.mkdir(parents=True, exist_ok=True)
     for file, image in zip(files.values(), result.images, strict=True):
+        image = viewable(image) if image.shape[-1] == 4 else image
         write_image(file, image, overwrite=OVERWRITE.value)
 
 

@@ -17,6 +17,14 @@ A small network for a CPU:
 
   n2n-train --preset quick --noise gauss25 --epochs 20 --data_dir photos --model_dir runs/quick
 
+Camera raws (DNG, NEF, CR2, ARW, ...), noisy as they are; the network learns on the Bayer mosaic:
+
+  n2n-train --channels 4 --gamma 1 --noise none --data_dir my_raws --model_dir runs/raw
+
+No raws at all: photographs are turned into synthetic raws first:
+
+  n2n-train --preset raw_from_photos --data_dir photos --model_dir runs/raw
+
 The same command again continues where the training stopped, however it was stopped. Then:
 
   n2n-denoise --model runs/mine noisy.png -o denoised.png
@@ -60,7 +68,12 @@ RECIPE = [
     ),
     flags.DEFINE_string("network", None, "Name of the network. [unet]"),
     flags.DEFINE_integer(
-        "channels", None, "1 for gray, 3 for RGB; images are converted. [3]", 1, 3
+        "channels",
+        None,
+        "1 gray, 3 RGB (images are converted), 4 camera raw, packed; of a folder without raws, "
+        "photographs are unprocessed. [3]",
+        1,
+        4,
     ),
     flags.DEFINE_integer("features", None, "Width of the network. [48]", **_NUMBERS),
     flags.DEFINE_float("init_scale", None, "Factor on He-normal initial weights. [0.1]", 1e-6),
@@ -68,7 +81,9 @@ RECIPE = [
     flags.DEFINE_float("gamma", None, "Weight of the regularisation in the last epoch. [2]", 0.0),
     flags.DEFINE_integer("epochs", None, "Passes over the images. [100]", **_NUMBERS),
     flags.DEFINE_integer("batch_size", None, "Crops per step. [4]", **_NUMBERS),
-    flags.DEFINE_integer("patch_size", None, "Side of a crop in pixels. [256]", 8),
+    flags.DEFINE_integer(
+        "patch_size", None, "Side of a crop in pixels (of raw: in 2 x 2 cells). [256]", 8
+    ),
     flags.DEFINE_integer("crops_per_image", None, "Crops of an image per epoch. [1]", **_NUMBERS),
     flags.DEFINE_float("learning_rate", None, "Adam's; halved 4 times on the way. [0.0003]", 0.0),
     flags.DEFINE_bool("augment", None, "Random flips and rotations by 90 degrees. [off]"),
@@ -89,7 +104,7 @@ def recipe_from_flags():
         ValueError: for an unknown preset or noise, or if neither gives the noise.
     """
     from n2n_tf.presets import PRESETS, Recipe
-    from pipelines.noise import parse_noise
+    from pipelines.noise import RAW_KINDS, parse_noise
 
     given = {holder.name: holder.value for holder in RECIPE if holder.value is not None}
     if PRESET.value is not None and PRESET.value not in PRESETS:
@@ -97,10 +112,40 @@ def recipe_from_flags():
     if PRESET.value is None and "noise" not in given:
         raise ValueError("--noise is required: --noise=none if the images are noisy already.")
     recipe = dataclasses.replace(PRESETS.get(PRESET.value) or Recipe("none"), **given)
-    parse_noise(recipe.noise)
+    noise = parse_noise(recipe.noise)
+    if noise.kind in RAW_KINDS and recipe.channels != 4:
+        raise ValueError(
+            f"--noise={recipe.noise}: is the noise of camera raw; --channels=4 goes with it."
+        )
+    if noise.kind not in (*RAW_KINDS, "none") and recipe.channels == 4:
+        raise ValueError(f"--noise={recipe.noise}: camera raw takes none, raw or poisson_gaussian.")
     if recipe.channels == 2:
-        raise ValueError("--channels=2: it must be 1 or 3.")
+        raise ValueError("--channels=2: it must be 1, 3 or 4.")
     return recipe
+
+
+def open_images(recipe):
+    """The training images: a folder of pictures, of camera raws, or photographs as raws."""
+    from pipelines import raw_sources
+    from pipelines.image_folder import ImageFolder
+
+    if recipe.channels == 4 and raw_sources.holds_raws(DATA_DIR.value):
+        return raw_sources.RawFolder(DATA_DIR.value, f"{MODEL_DIR.value}/raw_cache")
+    if recipe.channels == 4 and recipe.noise == "none":
+        return raw_sources.MosaicFolder(DATA_DIR.value)
+    pixels_per_step = 2 if recipe.channels == 4 else 1
+    photos = ImageFolder(
+        DATA_DIR.value,
+        channels=min(recipe.channels, 3),
+        min_side=recipe.min_side or recipe.patch_size * pixels_per_step // 2,
+        max_side=recipe.max_side,
+        white_level=recipe.white_level,
+        cache_bytes=CACHE_MB.value << 20,
+        progress=lambda items, total: cli.progress_bar(
+            items, desc="Reading images", total=total, leave=False
+        ),
+    )
+    return raw_sources.PhotosAsRaw(photos) if recipe.channels == 4 else photos
 
 
 def main(arguments):
@@ -109,21 +154,10 @@ def main(arguments):
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}; folders are given by flags.")
     recipe = recipe_from_flags()
 
-    import tqdm
-
     from n2n_tf.evaluation import load_clean
     from n2n_tf.training import train
-    from pipelines.image_folder import ImageFolder
 
-    images = ImageFolder(
-        DATA_DIR.value,
-        channels=recipe.channels,
-        min_side=recipe.min_side or recipe.patch_size // 2,
-        max_side=recipe.max_side,
-        white_level=recipe.white_level,
-        cache_bytes=CACHE_MB.value << 20,
-        progress=lambda items, total: tqdm.tqdm(items, "Reading images", total, leave=False),
-    )
+    images = open_images(recipe)
     for skipped in images.skipped:
         print(f"skipped {skipped.path}: {skipped.reason}")
     print(f"{len(images)} images to train on, {len(images.skipped)} skipped.")

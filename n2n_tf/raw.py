@@ -1,0 +1,81 @@
+"""A packed-raw network on whole camera frames: sensor integers in, sensor integers out."""
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines import bayer
+from pipelines.raw_frame import denormalise, normalise
+from pipelines.unprocess import draw_camera, mosaic, unprocess
+
+
+def denoise_frame(denoise, frame, progress=None):
+    """Denoises a camera frame.
+
+    Only the file's own levels normalise it, never a statistic of the picture or of a tile, so
+    optical-black rows or a bright sky change nothing elsewhere. A mosaic of another pattern is
+    mirrored by one pixel where needed to begin on red, as the network was trained, and cut back.
+
+    Args:
+        denoise: `Denoiser` of a model with four channels.
+        frame: `pipelines.raw_frame.RawFrame`.
+        progress: None or callable(tiles done, tiles in all).
+
+    Returns:
+        uint16 [H, W], the size, levels and pattern of the frame; clipped pixels stay clipped.
+
+    Raises:
+        ValueError: if the model is none for raw.
+    """
+    if denoise.channels != 4:
+        raise ValueError(
+            f"this model denoises images of {denoise.channels} channels; a camera raw needs a "
+            "model trained on raw (4 channels)."
+        )
+    return denormalise(denoise_mosaic(denoise, normalise(frame), frame.pattern, progress), frame)
+
+
+def denoise_mosaic(denoise, values, pattern, progress=None):
+    """The same for normalised float values [H, W] of any size and Bayer pattern -> float32."""
+    unified = bayer.unify(np.asarray(values, np.float32), pattern, how="pad")
+    planes = denoise(bayer.pack(unified, "RGGB"), progress=progress)
+    return bayer.undo_unify(bayer.unpack(planes, "RGGB"), pattern, np.shape(values))
+
+
+def remaining_noise(frame, mosaic):
+    """The source's NoiseProfile, scaled to the noise that is still in the denoised mosaic.
+
+    Both variances shrink by one factor, the ratio of the noise energies of result and source, each
+    estimated by the median absolute second difference along the rows of the packed planes, where
+    most of a photograph is smooth.
+
+    Args:
+        frame: `RawFrame` of the source.
+        mosaic: uint16 [H, W], the result, in the same raw units.
+
+    Returns:
+        three (shot, read) pairs, or None if the source has no profile.
+    """
+    if frame.noise_profile is None:
+        return None
+    before, after = (_noise_deviation(m, frame.pattern) for m in (frame.mosaic, mosaic))
+    scale = min(1.0, (after / before) ** 2) if before > 0 else 1.0
+    return tuple((shot * scale, read * scale) for shot, read in frame.noise_profile)
+
+
+def _noise_deviation(mosaic, pattern):
+    planes = bayer.pack(bayer.unify(mosaic.astype(np.float32), pattern, how="pad"), "RGGB")
+    return float(np.median(np.abs(np.diff(planes, 2, axis=1)))) if planes.shape[1] > 2 else 0.0
+
+
+def raw_planes_of_photo(rgb, seed):
+    """sRGB [2h, 2w, 3] -> clean packed raw [h, w, 4] of a random camera fixed by the seed."""
+    # Another seed than the noise's, which is drawn from the same one by splitting it.
+    camera = draw_camera(tf.random.fold_in(seed, 2**30, alg="philox"))
+    return bayer.pack(mosaic(unprocess(rgb, camera)), "RGGB")
+
+
+def viewable(planes):
+    """Packed raw [h, w, 4] -> uint8 RGB [h, w, 3] for looking at: daylight gains, gamma 1/2.2."""
+    red, green, blue = planes[..., 0] * 2.0, planes[..., 1:3].mean(-1), planes[..., 3] * 1.6
+    rgb = np.clip(np.stack([red, green, blue], -1), 0, 1) ** (1 / 2.2)
+    return np.uint8(255 * rgb + 0.5)
