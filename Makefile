@@ -12,7 +12,7 @@ demo: $(INSTALLED)  ## train on embedded noisy photos, denoise held-out ones (ab
 	$(BIN)/python -m n2n_tf.cli.demo
 
 test: lint  ## lint and the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

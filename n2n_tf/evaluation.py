@@ -74,18 +74,18 @@ def load_clean(folder, channels):
 
 def _read_as_raw(path, name):
     """A photograph as clean packed raw, unprocessed by the camera that belongs to its name."""
-    rgb = to_float(_read(path, 3))
+    rgb = to_float(_read(path, 3, 2 * SSIM_WINDOW))
     height, width = (side // 2 * 2 for side in rgb.shape[:2])
     return np.asarray(raw_planes_of_photo(rgb[:height, :width], frozen_seed(SEED, name)))
 
 
-def _read(path, channels):
+def _read(path, channels, least=SSIM_WINDOW):
     pixels = read_image(path).pixels
     if pixels.dtype.kind != "u":
         raise ImageFileError(f"{path}: {pixels.dtype} pixels; only 8- and 16-bit files are scored.")
-    if min(pixels.shape[:2]) < SSIM_WINDOW:
+    if min(pixels.shape[:2]) < least:
         raise ImageFileError(
-            f"{path}: {pixels.shape[1]} x {pixels.shape[0]} pixels; SSIM needs {SSIM_WINDOW}."
+            f"{path}: {pixels.shape[1]} x {pixels.shape[0]} pixels; SSIM needs {least}."
         )
     return to_channels(pixels, channels)
 

@@ -7,7 +7,7 @@
     write_submit_csv("SubmitRaw.csv", denoise_blocks(denoise, benchmark, patterns))
 
 PSNR and SSIM are taken on floats in [0, 1]. Raw images are dark: rounding the clean block to
-8 bits first, as for sRGB, limits every result to about 51 dB and costs a good one 2.5 dB.
+8 bits first, as for sRGB, limits every result to about 51 dB and costs a good one decibels.
 """
 
 from collections.abc import Callable, Mapping, Sequence

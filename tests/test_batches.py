@@ -107,7 +107,7 @@ def by_pixel(clean, noisy):
 
 @pytest.mark.parametrize(
     "noise, augment",
-    [("gauss25", True), ("gauss5_50", True), ("poisson5_50", True), ("poisson30", False)],
+    [("gauss5_50", True), ("poisson5_50", True), ("poisson30", False)],
 )
 def test_frozen_noise_gives_a_pixel_one_value_for_ever(noise, augment):
     """Across crops, symmetries and epochs; and it is the field of the whole image."""
@@ -266,19 +266,20 @@ def test_no_order_comes_again_in_another_round_epoch_or_seed():
 # ------------------------------------------------------------------- repetition, continuation
 
 
-@pytest.mark.parametrize("noise, frozen", [("gauss5_50", True), ("poisson5_50", False)])
-def test_a_start_at_any_step_continues_to_the_bit(frozen, noise):
+@pytest.mark.parametrize(
+    "noise, frozen, start",
+    [("gauss5_50", True, 7), ("poisson5_50", False, 12)],  # within an epoch, between two
+)
+def test_a_start_at_any_step_continues_to_the_bit(noise, frozen, start):
     settings = {"noise": noise, "frozen": frozen, "augment": True, "epoch_steps": 4}
     whole = batches(20, **settings)
-    for start in (7, 12):  # within an epoch, between two
-        rest = batches(20 - start, start_step=start, **settings)
-        np.testing.assert_array_equal(rest, whole[start:])
+    rest = batches(20 - start, start_step=start, **settings)
+    np.testing.assert_array_equal(rest, whole[start:])
 
 
 def test_a_start_far_on_costs_nothing():
-    started = time.perf_counter()
-    assert batches(1, start_step=10**12).shape == (1, 2, PATCH, PATCH, 3)
-    assert time.perf_counter() - started < 20
+    """The batches left out would take some hundred thousand years."""
+    assert batches(1, start_step=10**15).shape == (1, 2, PATCH, PATCH, 3)
 
 
 def test_a_seed_gives_the_same_batches_in_every_pipeline_and_other_seeds_others():
@@ -292,20 +293,14 @@ def test_a_seed_gives_the_same_batches_in_every_pipeline_and_other_seeds_others(
     assert (other == first).mean() < 0.01
 
 
-def test_iterating_again_begins_again():
+def test_the_batches_have_a_fixed_shape_never_end_and_begin_again():
     dataset = training_batches(
         Coordinates(), parse_noise("gauss25"), frozen=False, patch_size=PATCH, batch_size=2
     )
-    first, again = (list(dataset.take(4).as_numpy_iterator()) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
-
-
-def test_the_batches_have_a_fixed_shape_and_never_end():
-    dataset = training_batches(
-        Coordinates(), parse_noise("none"), frozen=True, patch_size=PATCH, batch_size=2
-    )
     assert dataset.element_spec == tf.TensorSpec((2, PATCH, PATCH, 3), tf.float32)
     assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
+    first, again = (list(dataset.take(4).as_numpy_iterator()) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
 
 
 # ------------------------------------------------------------------------------ crops, flips
@@ -445,13 +440,15 @@ def test_a_file_harmed_during_the_training_is_named(folder, harm):
     dataset = training_batches(images, parse_noise("gauss25"), frozen=True, patch_size=8)
     iterator = iter(dataset)
     next(iterator)
-    (folder / "b.tif").unlink()
-    reason = "No such file"
-    if harm == "damaged":
-        (folder / "b.tif").write_bytes(b"hello")
+    if harm == "vanished":
+        (folder / "b.tif").unlink()
+        reason = "No such file"
+    else:  # at one go: the pipeline reads ahead
+        (folder / "new").write_bytes(b"hello")
+        (folder / "new").replace(folder / "b.tif")
         reason = "no PNG, JPEG, BMP or TIFF"
     with pytest.raises(tf.errors.OpError) as caught:
-        for _ in range(10):
+        for _ in range(20):
             next(iterator)
     assert f"{folder / 'b.tif'}: " in str(caught.value) and reason in str(caught.value)
 

@@ -167,14 +167,17 @@ def test_errors_are_one_line(evaluation, tmp_path):
     assert not (tmp_path / "r.json").exists()
 
 
-def test_a_model_of_four_channels_cannot_be_scored(evaluation, tmp_path):
+def test_raw_noise_goes_with_raw_models_only(evaluation, tmp_path):
     x = keras.Input((None, None, 4))
     (tmp_path / "raw").mkdir()
     keras.Model(x, keras.layers.ReLU()(x)).save(tmp_path / "raw/network.keras")
     info = {"channels": 4, "size_multiple": 1, "halo": 0}
     (tmp_path / "raw/model.json").write_text(json.dumps(info))
-    command = ("--model=raw", "--data_dir=mine", "--noise=gauss25")
-    refused(evaluation(*command), "gray or RGB. Received: channels=4")
+    raw = ("--model=raw", "--data_dir=mine")
+    refused(evaluation(*raw, "--noise=gauss25"), "this model has 4")
+    assert evaluation(*raw, "--noise=raw:0.004,0.0001", "--save_images=shown").status == 0
+    pictures = sorted(p.name for p in (tmp_path / "shown").rglob("*.png"))
+    assert pictures == ["c_clean.png", "c_denoised.png", "c_noisy.png"]
 
 
 def test_pictures_do_not_pile_up_in_memory(evaluation, monkeypatch):

@@ -136,9 +136,13 @@ def test_prepare_continues_and_never_cuts_a_scene_twice(program, tmp_path):
     raw = write_data(tmp_path)
     whole = raw.read_bytes()
     raw.write_bytes(whole[:700])
+    first = tmp_path / "Data" / PHONE_SCENE / "0001_NOISY_RAW_011.MAT"
+    first.write_bytes(whole[:700])
     ended = prepare(program)
     assert ended.status == 1
-    assert f"error: Data/{S6_SCENE}/{raw.name}: not a whole MATLAB v7.3 file" in ended.err
+    assert f"error: Data/{PHONE_SCENE}/{first.name}: not a whole MATLAB v7.3 file" in ended.err
+    first.write_bytes(first.with_name("0001_NOISY_RAW_010.MAT").read_bytes())
+    assert f"error: Data/{S6_SCENE}/{raw.name}: not a whole" in prepare(program).err
     done = {path: path.stat().st_mtime_ns for path in (tmp_path / "sub").glob("0001*.npy")}
     assert len(done) == 12
     raw.write_bytes(whole)
@@ -287,14 +291,23 @@ def test_submit_replaces_nothing_unasked(program, blocks, model):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "No action: name one of prepare, evaluate, submit."),
-        (["train"], "Unknown action 'train': it must be one of prepare, evaluate, submit."),
+        ([], "No action: name one of prepare, evaluate, submit"),
+        (["train"], "Unknown action 'train': it must be one of prepare, evaluate, submit"),
         (["prepare", "Data"], "Unexpected argument 'Data'"),
-        (["prepare", "--data_dir=x"], "prepare: --output must be given."),
-        (["evaluate", "--data_dir=x"], "evaluate: --model must be given."),
-        (["submit", "--model=x", "--output=y"], "submit: --data_dir must be given."),
-        (["prepare", "--data_dir=x", "-o", "y", "--model=z"], "prepare: takes no --model."),
-        (["evaluate", "--data_dir=x", "--model=z", "--step=2"], "evaluate: takes no --step."),
+        (["prepare", "--data_dir=x"], "prepare: --output must be given"),
+        (["evaluate", "--data_dir=x"], "evaluate: --model must be given"),
+        (
+            ["submit", "--model=x", "--output=y"],
+            "submit: --data_dir must be given",
+        ),
+        (
+            ["prepare", "--data_dir=x", "-o", "y", "--model=z"],
+            "prepare: takes no --model",
+        ),
+        (
+            ["evaluate", "--data_dir=x", "--model=z", "--step=2"],
+            "evaluate: takes no --step",
+        ),
         (["submit", "--format=zip"], "--format"),
         (
             ["evaluate", "--model=noisy", "--data_dir=x"],

@@ -35,7 +35,13 @@ COMMANDS = sorted({(d, p, tuple(a)) for d, p, a in commands()})
 
 
 def test_there_are_commands():
-    assert {program for _, program, _ in COMMANDS} == {"train", "evaluate", "denoise", "export"}
+    assert {program for _, program, _ in COMMANDS} == {
+        "train",
+        "evaluate",
+        "denoise",
+        "export",
+        "sidd",
+    }
 
 
 @pytest.mark.parametrize(("document", "program", "arguments"), COMMANDS)

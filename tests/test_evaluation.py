@@ -18,7 +18,7 @@ from pipelines.image_files import ImageFileError, write_image
 from pipelines.noise import parse_noise
 
 # Wide, tall (padding longer than the image: mirrored several times), exact, and one pixel over.
-SHAPES = [(40, 57, 3), (100, 20, 3), (64, 64, 3), (33, 31, 3)]
+SHAPES = [(40, 70, 3), (100, 20, 3), (64, 64, 3), (33, 31, 3)]
 
 
 def pictures(shapes, seed=0):
@@ -127,14 +127,14 @@ def test_figures_are_those_of_the_official_loop(name, style):
         return blur(image)
 
     expected = official_loop([(first, 2), (second, 1)], style, network)
-    assert sides == {(64, 64, 3), (128, 128, 3)}
+    assert sides == {(64, 64, 3), (96, 96, 3), (128, 128, 3)}
 
     stream = np.random.RandomState(SEED)
     results = []
     for images, repeats in ((first, 2), (second, 1)):
         named = [(f"{i}.png", image) for i, image in enumerate(images)]
         results += evaluate(network, named, parse_noise(name), stream, repeats)
-    assert sides == {(64, 64, 3), (128, 128, 3)}, "the network saw other squares"
+    assert sides == {(64, 64, 3), (96, 96, 3), (128, 128, 3)}, "the network saw other squares"
     got = [result.figures() for result in results]
     np.testing.assert_allclose(got, expected, rtol=2e-6)
     order = [f"{i}.png" for i in (0, 1, 2, 3, 0, 1, 2, 3, 0, 1)]
@@ -248,5 +248,35 @@ def test_load_clean_refuses_to_score_fewer_images_than_there_are(tmp_path):
     (tmp_path / "damaged.png").write_bytes(b"no image")
     with pytest.raises(ImageFileError, match=r"damaged\.png"):
         load_clean(tmp_path, 3)
-    with pytest.raises(ValueError, match="Received: channels=4"):
+    with pytest.raises(ValueError, match="Received: channels=2"):
+        load_clean(tmp_path, 2)
+
+
+def test_photographs_are_scored_as_raw_in_floats(tmp_path):
+    (photo,) = pictures([(45, 61, 3)])
+    write_image(tmp_path / "a.png", photo)
+    loaded = load_clean(tmp_path, 4)
+    ((name, clean),) = loaded
+    assert (name, clean.dtype, clean.shape) == ("a.png", np.float32, (22, 30, 4))
+    np.testing.assert_array_equal(load_clean(tmp_path, 4)[0][1], clean)
+
+    noise = parse_noise("raw:0.01,0.001")
+    results = [
+        next(evaluate(lambda x: x * 0.5, loaded, noise, np.random.RandomState(SEED)))
+        for _ in range(2)
+    ]
+    assert results[0].figures() == results[1].figures()
+    _, noisy, denoised = results[0].images
+    np.testing.assert_array_equal(denoised, noisy * 0.5)  # neither rounded nor clipped
+    for image, figure in ((noisy, results[0].psnr_noisy), (denoised, results[0].psnr)):
+        assert figure == pytest.approx(-10 * np.log10(np.mean((clean - image) ** 2)), rel=1e-5)
+    # Variance 0.01 x + 0.001, of each intensity x.
+    expected = -10 * np.log10(np.mean(0.01 * clean + 0.001))
+    assert results[0].psnr_noisy == pytest.approx(expected, abs=0.5)
+
+
+def test_a_photograph_too_small_for_raw_is_named(tmp_path):
+    write_image(tmp_path / "a.png", pictures([(21, 40, 3)])[0])
+    assert len(load_clean(tmp_path, 3)) == 1
+    with pytest.raises(ImageFileError, match=r"a\.png: 40 x 21 pixels; SSIM needs 22"):
         load_clean(tmp_path, 4)

@@ -215,6 +215,15 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path, monkeypatch, result, w
     assert list(tmp_path.iterdir()) == []
 
 
+def test_operations_outside_of_tflites_own_are_refused(tmp_path):
+    """With TensorFlow's own operations beside them it would convert, and run almost nowhere."""
+    x = keras.Input((None, None, 1))
+    network = keras.Model(x, keras.ops.erfinv(0.5 * x), name="small")
+    with pytest.raises(ExportError, match=r"model\.tflite: TFLite conversion failed"):
+        export_tflite(network, tmp_path / "model.tflite", INFO)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_wrong_size_multiple_is_found(tmp_path):
     with pytest.raises(ExportError, match="saved_model"):
         export_saved_model(small_network(), tmp_path / "saved_model", INFO | {"size_multiple": 1})

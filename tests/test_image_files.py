@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -87,8 +88,9 @@ def saved(tmp_path, data, name="a.png"):
 
 
 def assert_refused(path, *reasons):
-    """The error is one line, begins with the file, and says why."""
-    with pytest.raises(ImageFileError) as caught:
+    """The error begins with the file and says why, and no warning is printed beside it."""
+    with pytest.raises(ImageFileError) as caught, warnings.catch_warnings():
+        warnings.simplefilter("error")
         read_image(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
@@ -237,15 +239,20 @@ def test_jpegs_are_turned_upright(tmp_path, orientation):
     np.testing.assert_allclose(ours.astype(int), expected.astype(int), atol=4)
 
 
-def test_progressive_and_gray_jpegs_with_padding_and_thumbnail(tmp_path, rng):
-    small = pillow(random_pixels(rng, (8, 8, 3), np.uint8), "jpeg")
-    photo = np.asarray(PIL.Image.open(PHOTOS / "chelsea.png"))
-    data = pillow(photo, "jpeg", progressive=True, quality=95)
-    # A segment that holds a whole other JPEG, as EXIF does, then padding before the next marker.
+def with_thumbnail(data):
+    """A JPEG with a segment that holds a whole other one, as EXIF does, and some padding."""
+    small = pillow(np.zeros((8, 8, 3), np.uint8), "jpeg")
     segment = b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small + b"\xff\xff\xff"
-    path = saved(tmp_path, data[:2] + segment + data[2:], "a.jpg")
+    return data[:2] + segment + data[2:]
+
+
+def test_progressive_and_gray_jpegs_with_padding_and_thumbnail(tmp_path):
+    photo = np.asarray(PIL.Image.open(PHOTOS / "chelsea.png"))
+    data = with_thumbnail(pillow(photo, "jpeg", progressive=True, quality=95))
+    path = saved(tmp_path, data, "a.jpg")
     expected = np.asarray(PIL.Image.open(path))
     np.testing.assert_allclose(read_image(path).pixels.astype(int), expected.astype(int), atol=4)
+    assert_refused(saved(tmp_path, data[:-2]), "truncated JPEG (it has no end)")
     gray = saved(tmp_path, pillow(photo[..., 0], "jpeg"), "gray.jpg")
     assert read_image(gray).pixels.shape == (*photo.shape[:2], 1)
 
@@ -393,6 +400,10 @@ REFUSED = {
     "uint32": (tiff(G.astype(np.uint32), photometric="minisblack"), "uint32"),
     "complex": (tiff(G.astype(np.complex64), photometric="minisblack"), "complex64"),
     "white float": (tiff(G.astype(np.float32), photometric="miniswhite"), "MINISWHITE"),
+    "white RGB": (
+        tiff(C, photometric="miniswhite", planarconfig="contig", extrasamples=[0, 0]),
+        "3 samples",
+    ),
     "NaN": (tiff(np.float32([[0, np.nan]]), photometric="minisblack"), "NaN"),
     "infinite": (tiff(np.float32([[0, -np.inf]]), photometric="minisblack"), "infinite"),
     "too large a double": (tiff(np.float64([[0, 1e300]]), photometric="minisblack"), "infinite"),
@@ -495,8 +506,15 @@ def patched(data, offset, layout, *values):
 
 
 def jpeg_with_size(data, width, height):
-    frame = data.index(b"\xff\xc0")
+    frame = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))  # baseline, progressive
     return patched(data, frame + 5, ">HH", height, width)
+
+
+def with_tables_first(data):
+    """A JPEG whose Huffman tables (marker 0xC4) stand before its frame (0xC0), as they may."""
+    start = data.index(b"\xff\xc4")
+    (length,) = struct.unpack_from(">H", data, start + 2)
+    return data[:2] + data[start : start + 2 + length] + data[2:]
 
 
 GRAY_TIFF = tiff(PHOTO[..., 0], photometric="minisblack", compression="zlib")
@@ -504,6 +522,9 @@ TILED_TIFF = tiff(PHOTO, photometric="rgb", compression="zlib", tile=(16, 16))
 BOMBS = {
     "png": png(bytes(1000), 60_000, 60_000, 8, 2),
     "jpeg": jpeg_with_size(WHOLE["jpeg"], 60_000, 60_000),
+    "jpeg with a thumbnail": with_thumbnail(jpeg_with_size(WHOLE["jpeg"], 60_000, 60_000)),
+    "jpeg with tables first": with_tables_first(jpeg_with_size(WHOLE["jpeg"], 60_000, 60_000)),
+    "progressive": jpeg_with_size(WHOLE["progressive"], 60_000, 60_000),
     "bmp": patched(WHOLE["bmp"], 18, "<ii", 60_000, 60_000),
     "bmp upside down": patched(WHOLE["bmp"], 18, "<ii", 60_000, -60_000),
     "old bmp": b"BM" + bytes(12) + struct.pack("<IHHHH", 12, 60_000, 60_000, 1, 24) + bytes(99),

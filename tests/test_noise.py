@@ -309,10 +309,9 @@ def test_far_away_places_go():
     assert len(set(seen)) == 4
 
 
-@pytest.mark.parametrize("name", ["gauss25", "gauss5_50"])
-def test_gaussian_noise_compiles_under_xla_to_the_same_law(name):
+def test_gaussian_noise_compiles_under_xla_to_the_same_law():
     """Not to the same field: XLA turns the random bits into floats in its own way."""
-    noise = parse_noise(name)
+    noise = parse_noise("gauss5_50")
     compiled = tf.function(lambda x, seed: add_noise(x, noise, seed), jit_compile=True)
     field = compiled(tf.zeros((100, 100, 3)), tf.constant([3, 4])).numpy().ravel()
     assert noise.low * 0.98 < field.std() < noise.high * 1.02

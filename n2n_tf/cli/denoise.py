@@ -189,10 +189,14 @@ def main(inputs):
 
 
 def _check_preview(pairs):
+    from pipelines.image_files import SUFFIXES
+
     if not PREVIEW.value:
         return
     if len(pairs) != 1 or not is_raw(pairs[0][0]):
         raise ValueError(f"--preview={PREVIEW.value}: is for one camera raw.")
+    if pathlib.Path(PREVIEW.value).suffix.lower() not in SUFFIXES:
+        raise ValueError(f"--preview={PREVIEW.value}: must end in one of {', '.join(SUFFIXES)}.")
     if pathlib.Path(PREVIEW.value).exists() and not OVERWRITE.value:
         raise FileExistsError(f"{PREVIEW.value} exists already; --overwrite replaces it.")
 

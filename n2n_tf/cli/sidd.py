@@ -11,8 +11,8 @@ of the noisy blocks and of the denoised ones; '--model noisy' needs no model:
 
   n2n-sidd evaluate --model runs/sidd --data_dir SIDD_Validation --output results.json
 
-Both are taken on floats. Raws are dark: with the ground truth rounded to 8 bits, as some published
-code has it, the same result would score some 2.5 dB less.
+Both are taken on floats. Raws are dark: rounding the ground truth to 8 bits, as for photographs,
+costs a good result decibels, and truncating it, as some published code does, more of them.
 
 Denoise the benchmark blocks (BenchmarkNoisyBlocksRaw.mat) into SubmitRaw.csv and SubmitRaw.mat:
 
@@ -75,18 +75,18 @@ RECORD = "sub_images.json"  # in the folder of sub-images: how they were cut, wh
 def main(arguments):
     """Checks that the flags are those of the action, then does it."""
     if not arguments:
-        raise app.UsageError(f"No action: name one of {', '.join(ACTIONS)}.")
+        raise app.UsageError(f"No action: name one of {', '.join(ACTIONS)}")
     name, *more = arguments
     if name not in ACTIONS:
-        raise app.UsageError(f"Unknown action {name!r}: it must be one of {', '.join(ACTIONS)}.")
+        raise app.UsageError(f"Unknown action {name!r}: it must be one of {', '.join(ACTIONS)}")
     if more:
-        raise app.UsageError(f"Unexpected argument {more[0]!r}; files are given by flags.")
+        raise app.UsageError(f"Unexpected argument {more[0]!r}; files are given by flags")
     action, required, optional = ACTIONS[name]
     for flag in flags.FLAGS.get_key_flags_for_module(sys.modules[__name__]):
         if flag.name in required and not flag.value:
-            raise app.UsageError(f"{name}: --{flag.name} must be given.")
+            raise app.UsageError(f"{name}: --{flag.name} must be given")
         if flag.present and flag.name not in required + optional:
-            raise app.UsageError(f"{name}: takes no --{flag.name}.")
+            raise app.UsageError(f"{name}: takes no --{flag.name}")
     action()
 
 
@@ -99,9 +99,11 @@ def prepare():
         )
     from pipelines.sidd_scenes import cut_sub_images
 
-    root, folder = pathlib.Path(DATA_DIR.value), pathlib.Path(OUTPUT.value)
+    root, folder = pathlib.Path(DATA_DIR.value), _output_folder()
     raws, held_out = _training_raws(root)
     record = _read_record(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / RECORD, record, overwrite=True)
     for scene in cli.progress_bar(_scene_folders(raws), desc="Cutting", unit="scene"):
         name = scene.relative_to(root).as_posix()
         if name not in record["scenes"]:
@@ -124,12 +126,10 @@ def _training_raws(root):
     raws = [path for path in found if path.parent.name not in HELD_OUT_SCENES]
     if not raws:
         raise ValueError(f"{root}: holds validation and benchmark scenes only, none for training.")
-    first = {}
+    seen = {}
     for path in raws:
-        if (other := first.setdefault(path.stem.lower(), path)) != path:
-            raise ValueError(
-                f"{other} and {path}: two raws of one name; each needs its own, as unpacked."
-            )
+        if (other := seen.setdefault(path.stem.lower(), path)) != path:
+            raise ValueError(f"{other} and {path}: two raws of one name; remove one.")
     return raws, len({path.parent for path in found} - {path.parent for path in raws})
 
 
@@ -142,8 +142,6 @@ def _scene_folders(raws):
 def _read_record(folder):
     """What an earlier run did: {"size", "step", "scenes": {name: sub-images written}}."""
     fresh = {"size": SIZE.value, "step": STEP.value, "scenes": {}}
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--output={folder} is a file; name a folder.")
     if not (folder / RECORD).exists():
         if any(folder.glob("*.npy")):
             raise FileExistsError(f"--output={folder} holds .npy files already; give another.")
@@ -235,10 +233,8 @@ def submit():
     from pipelines.atomic_files import atomic_file
 
     kinds = ("csv", "mat") if FORMAT.value == "both" else (FORMAT.value,)
-    folder = pathlib.Path(OUTPUT.value)
+    folder = _output_folder()
     files = {kind: folder / f"SubmitRaw.{kind}" for kind in kinds}
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--output={folder} is a file; name a folder.")
     for file in files.values():
         _refuse_existing(file)
     noisy, patterns = _read_blocks("BenchmarkNoisyBlocksRaw.mat")
@@ -299,6 +295,13 @@ def _denoise(denoiser, planes):
     import numpy as np
 
     return np.stack([denoiser(image) for image in planes])
+
+
+def _output_folder():
+    folder = pathlib.Path(OUTPUT.value)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output={folder} is a file; name a folder.")
+    return folder
 
 
 def _refuse_existing(file):

@@ -119,6 +119,8 @@ def recipe_from_flags():
         )
     if noise.kind not in (*RAW_KINDS, "none") and recipe.channels == 4:
         raise ValueError(f"--noise={recipe.noise}: camera raw takes none, raw or poisson_gaussian.")
+    if VAL_DIR.value and noise.kind == "none":
+        raise ValueError("--val_dir: is scored with the training's noise added, and --noise=none.")
     if recipe.channels == 2:
         raise ValueError("--channels=2: it must be 1, 3 or 4.")
     return recipe
