@@ -70,6 +70,7 @@ PRESETS = {
     # Camera raw without any: photographs unprocessed, shot and read noise after Brooks et al.
     "raw_from_photos": Recipe(
         "raw",
+        network="unet_residual",
         channels=4,
         gamma=1.0,
         features=24,
@@ -80,9 +81,15 @@ PRESETS = {
         augment=True,
     ),
     # For a CPU and an afternoon: a third of the paper's width, and He-normal weights unscaled,
-    # with which short trainings get much further.
+    # with which short trainings get much further, and with its input added to its output.
     "quick": Recipe(
-        "none", features=16, init_scale=1.0, patch_size=128, batch_size=8, learning_rate=1e-3
+        "none",
+        network="unet_residual",
+        features=16,
+        init_scale=1.0,
+        patch_size=128,
+        batch_size=8,
+        learning_rate=1e-3,
     ),
 }
 

@@ -128,12 +128,14 @@ def test_frozen_noise_gives_a_pixel_one_value_for_ever(noise, augment):
         assert value == pytest.approx(fields[image][row, column, channel], rel=2e-7, abs=1e-9)
 
 
-def test_frozen_noise_does_not_depend_on_parallelism_or_on_who_is_ready_first():
-    settings = {"noise": "gauss5_50", "augment": True}
+@pytest.mark.parametrize("frozen", [True, False])
+def test_batches_do_not_depend_on_parallelism_or_on_who_is_ready_first(monkeypatch, frozen):
+    settings = {"noise": "gauss5_50", "frozen": frozen, "augment": True}
+    monkeypatch.setattr(tf.data, "AUTOTUNE", 1)
     reference = batches(12, options=threads(1), **settings)
-    for images, number in ((Coordinates(), 2), (Coordinates(delay=0.005), 9)):
-        again = batches(12, images, options=threads(number), **settings)
-        np.testing.assert_array_equal(again, reference)
+    monkeypatch.setattr(tf.data, "AUTOTUNE", 8)
+    parallel = batches(12, Coordinates(delay=0.02), options=threads(8), **settings)
+    np.testing.assert_array_equal(parallel, reference)
 
 
 def test_other_files_in_the_folder_change_no_image_s_noise():
@@ -413,7 +415,8 @@ def folder(tmp_path, rng):
     return tmp_path
 
 
-def test_a_folder_gives_the_same_batches_cached_or_not(folder, channels=1):
+def test_a_folder_gives_the_same_batches_cached_or_not(folder):
+    channels = 1
     settings = {"noise": "gauss25", "augment": True}
     cached = batches(6, ImageFolder(folder, channels), **settings)
     assert cached.shape == (6, 2, PATCH, PATCH, channels)

@@ -55,6 +55,7 @@ def test_every_pair_of_positive_levels_has_a_name(kind, a, b):
     st.text(max_size=12)
     | st.text("0123456789._+-e \n٣²", max_size=9).map("gauss{}".format)
     | st.text("0123456789._", max_size=9).map("poisson{}".format)
+    | st.text("0123456789.,e-", max_size=9).map("raw:{}".format)
 )
 def test_any_text_is_a_noise_or_a_value_error_that_quotes_it(text):
     try:
@@ -62,7 +63,11 @@ def test_any_text_is_a_noise_or_a_value_error_that_quotes_it(text):
     except ValueError as error:
         assert repr(text) in str(error)
     else:
-        assert noise.kind == "none" or 0 < noise.low <= noise.high < math.inf
+        if noise.kind in ("gauss", "poisson"):
+            assert 0 < noise.low <= noise.high < math.inf
+        elif text not in ("none", "raw"):
+            assert noise.kind == "raw" and noise.shot >= 0 and noise.read >= 0
+            assert 0 < noise.shot + noise.read <= 2
 
 
 @pytest.mark.parametrize(
@@ -255,8 +260,10 @@ def test_noise_is_a_function_of_the_seed_alone(rng, name, dtype):
             assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / math.sqrt(a.size)
 
 
-@pytest.mark.parametrize("name", ["gauss25", "gauss5_50", "poisson5_50"])
-@settings(max_examples=25)
+@pytest.mark.parametrize(
+    "name", ["gauss5_50", "poisson5_50", "raw", "poisson_gaussian:0.01,0.0001"]
+)
+@settings(max_examples=20)
 @given(st.tuples(*[st.integers(0, 149)] * 2), st.tuples(*[st.integers(0, 139)] * 2))
 def test_a_crop_has_the_noise_of_its_place_in_the_whole_image(name, rows, columns):
     """To the bit, wherever the crop lies: within a block, on a border, over several."""

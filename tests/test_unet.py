@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from n2n_tf.networks import NETWORKS
 from n2n_tf.networks.unet import HALO, SIZE_MULTIPLE, unet
 
 
@@ -72,6 +73,17 @@ def test_one_pixel_reaches_no_farther_than_the_halo():
         rows = np.flatnonzero(difference.max(axis=1))
         reach = max(reach, row - rows.min(), rows.max() - row)
     assert 128 <= reach <= 157 < HALO
+
+
+def test_the_residual_network_adds_its_input(rng):
+    keras.utils.set_random_seed(0)
+    residual = NETWORKS["unet_residual"][0](channels=3, features=4, init_scale=1.0)
+    plain = unet(channels=3, features=4)
+    plain.set_weights(residual.get_weights())
+    image = rng.random((1, 32, 32, 3), np.float32)
+    np.testing.assert_allclose(residual(image), plain(image) + image, atol=1e-6)
+    assert np.abs(residual(image) - image).std() < 0.2 * image.std()  # it begins near the identity
+    assert residual.count_params() == plain.count_params()
 
 
 def test_other_widths():

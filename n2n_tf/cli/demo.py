@@ -17,7 +17,7 @@ from absl import flags
 from n2n_tf import cli
 
 OUTPUT = flags.DEFINE_string("output", "demo_output", "Folder to write into.", short_name="o")
-EPOCHS = flags.DEFINE_integer("epochs", 8, "Length of the training.", 1)
+EPOCHS = flags.DEFINE_integer("epochs", 12, "Length of the training.", 1)
 REQUIRED_GAIN = flags.DEFINE_float(
     "required_gain", 6.0, "Mean gain in dB that the demo must reach."
 )
@@ -52,6 +52,7 @@ def recipe():
     return Recipe(
         NOISE,
         noise_realization="frozen",
+        network="unet_residual",
         features=16,
         init_scale=1.0,
         epochs=EPOCHS.value,
@@ -134,8 +135,9 @@ def main(arguments):
     for result in results:
         write_image(output / "noisy" / result.name, result.images[1])
     write_image(output / "comparison.png", picture(results))
-    export_saved_model(denoiser.network, output / "saved_model", denoiser.info)
-    export_tflite(denoiser.network, output / "model.tflite", denoiser.info)
+    with cli.stderr_held():  # what TensorFlow says while it converts
+        export_saved_model(denoiser.network, output / "saved_model", denoiser.info)
+        export_tflite(denoiser.network, output / "model.tflite", denoiser.info)
     gain = print_table(results)
     print(_farewell(output, time.monotonic() - started))
     if gain < REQUIRED_GAIN.value:

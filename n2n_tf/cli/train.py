@@ -66,7 +66,11 @@ RECIPE = [
         "frozen: one noise field per image for good, as single noisy images have; fresh: new noise "
         "for every crop, as the paper's code does. [frozen]",
     ),
-    flags.DEFINE_string("network", None, "Name of the network. [unet]"),
+    flags.DEFINE_string(
+        "network",
+        None,
+        "unet, as in the paper, or unet_residual, which short trainings get further with. [unet]",
+    ),
     flags.DEFINE_integer(
         "channels",
         None,

@@ -3,8 +3,17 @@
 Add a network: write its module with a builder, SIZE_MULTIPLE and HALO, and give it a row here.
 """
 
+import functools
+
 from n2n_tf.networks import unet
 
 # name -> builder(channels, **arguments), multiple of pixels its input sides must have, and the
 # halo in pixels that a tile needs around it for its inside to equal the whole image's.
-NETWORKS = {"unet": (unet.unet, unet.SIZE_MULTIPLE, unet.HALO)}
+NETWORKS = {
+    "unet": (unet.unet, unet.SIZE_MULTIPLE, unet.HALO),
+    "unet_residual": (
+        functools.partial(unet.unet, residual=True),
+        unet.SIZE_MULTIPLE,
+        unet.HALO,
+    ),
+}

@@ -14,7 +14,7 @@ HALO = 160
 LEVELS = 5
 
 
-def unet(channels=3, features=48, tail_features=None, init_scale=0.1):
+def unet(channels=3, features=48, tail_features=None, init_scale=0.1, residual=False):
     """Builds the U-Net as a functional Keras model.
 
     Args:
@@ -24,9 +24,11 @@ def unet(channels=3, features=48, tail_features=None, init_scale=0.1):
             code's constant 96 at 48 features.
         init_scale: float, factor on He-normal initial kernels. 0.1 in the official code; with 1.0
             short trainings start faster.
+        residual: bool, add the input to the output. Not in the paper: the network then begins near
+            the identity instead of learning it, which short trainings do not get to.
 
     Returns:
-        `keras.Model` named "unet": float [batch, height, width, channels] in nominal range [0, 1]
+        `keras.Model` named "unet", or "unet_residual": float [batch, height, width, channels] in nominal range [0, 1]
         -> denoised image of the same shape, float32. Height and width must be multiples of 32
         pixels. 1,259,475 parameters for RGB at 48 features.
 
@@ -51,9 +53,12 @@ def unet(channels=3, features=48, tail_features=None, init_scale=0.1):
         x = _conv(out, f"dec_conv{level}b", init_scale)(x)
     x = _conv(tail, "nin_a", init_scale, size=1)(x)
     x = _conv(tail, "nin_b", init_scale, size=1)(x)
-    x = _conv(channels, "nin_c", init_scale, size=1, activation=False)(x)
-    denoised = layers.Activation("linear", dtype="float32", name="denoised")(x)
-    return keras.Model(noisy, denoised, name="unet")
+    last_scale = 0.1 * init_scale if residual else init_scale  # begin near the identity
+    x = _conv(channels, "nin_c", last_scale, size=1, activation=False)(x)
+    x = layers.Activation("linear", dtype="float32", name="denoised")(x)
+    if residual:
+        x = layers.Add(dtype="float32", name="input_plus")([noisy, x])
+    return keras.Model(noisy, x, name="unet_residual" if residual else "unet")
 
 
 def _he_normal(scale):
