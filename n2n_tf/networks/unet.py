@@ -28,9 +28,9 @@ def unet(channels=3, features=48, tail_features=None, init_scale=0.1, residual=F
             the identity instead of learning it, which short trainings do not get to.
 
     Returns:
-        `keras.Model` named "unet", or "unet_residual": float [batch, height, width, channels] in nominal range [0, 1]
-        -> denoised image of the same shape, float32. Height and width must be multiples of 32
-        pixels. 1,259,475 parameters for RGB at 48 features.
+        `keras.Model` named "unet", or "unet_residual": float [batch, height, width, channels] in
+        nominal range [0, 1] -> denoised image of the same shape, float32. Height and width must be
+        multiples of 32 pixels. 1,259,475 parameters for RGB at 48 features.
 
     Example:
         >>> unet(channels=3).count_params()
