@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import bayer
-from pipelines.noise import add_noise
+from pipelines.noise import Noise, add_noise
 
 
 def steps_per_epoch(images, batch_size, crops_per_image=1):
@@ -59,6 +59,7 @@ def training_batches(
     epoch_samples = epoch_steps * batch_size
     noise_seeds = tf.constant([frozen_seed(seed, name) for name in images.names], tf.int64)
     sizes = tf.constant(images.sizes, tf.int32)
+    profiles = tf.constant(images.noise_profiles) if noise.kind == "profile" else None
     raw = images.channels == 4 or prepare is not None
     channels = 4 if raw else images.channels
     size = patch_size + (raw and augment)  # a flip that keeps the Bayer phase costs one cell
@@ -67,6 +68,11 @@ def training_batches(
         numbers = epoch * epoch_samples + tf.range(epoch_samples, dtype=tf.int64)
         order = epoch_order(epoch, len(images), epoch_samples, seed)
         return tf.data.Dataset.from_tensor_slices((numbers, order))
+
+    def noise_of(index):
+        if profiles is None:
+            return noise
+        return Noise("poisson_gaussian", shot=profiles[index, :, 0], read=profiles[index, :, 1])
 
     def example(sample, index):
         sample_seed = tf.stack([tf.constant(seed, tf.int64), sample])
@@ -80,7 +86,7 @@ def training_batches(
             place = 0, 0
         if prepare:
             crop = prepare(crop, noise_seed)
-        crop = add_noise(crop, noise, noise_seed, *place)
+        crop = add_noise(crop, noise_of(index), noise_seed, *place)
         crop = mirror(crop, size)  # after the noise, so that a pixel and its mirror are one
         if augment:
             crop = random_bayer_flip(crop, flip_seed) if raw else random_flip(crop, flip_seed)

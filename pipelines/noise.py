@@ -11,6 +11,7 @@ and on packed camera raw, whose noise variance is shot * x + read:
     raw                          one exposure per image, drawn after Brooks et al. 2019
     raw:0.004,0.0001             that shot and read variance, Gaussian
     poisson_gaussian:0.004,1e-4  the same variance, true photon counts plus Gaussian read noise
+    profile                      the same law with each DNG's own NoiseProfile, plane by plane
 
 Source: paper, section 5.1; `pipelines.unprocess` for raw.
 """
@@ -22,9 +23,9 @@ import numpy as np
 
 GRAMMAR = (
     "gaussS, gaussLOW_HIGH (sigma in 0..255), poissonL, poissonLOW_HIGH, none, or for raw images "
-    "raw, raw:SHOT,READ, poisson_gaussian:SHOT,READ (variances)"
+    "raw, raw:SHOT,READ, poisson_gaussian:SHOT,READ (variances), profile"
 )
-RAW_KINDS = ("raw", "poisson_gaussian")  # for packed raw in linear [0, 1], four channels
+RAW_KINDS = ("raw", "poisson_gaussian", "profile")  # for packed raw in linear [0, 1], four channels
 BLOCK = 64  # side in pixels of the blocks in which a noise field is drawn
 _BLOCKS_PER_ROW = 2**15  # so no image is wider than two million pixels
 
@@ -34,10 +35,11 @@ class Noise:
     """A noise model.
 
     Attributes:
-        kind: "gauss", "poisson", "raw", "poisson_gaussian" or "none".
+        kind: "gauss", "poisson", "raw", "poisson_gaussian", "profile" or "none".
         low, high: range of the level, equal for a fixed one. gauss: standard deviation in units
             of the full range (25/255 for gauss25). poisson: expected count at intensity 1.
-        shot, read: for the raw kinds, variance = shot * x + read; None: drawn for each image.
+        shot, read: for the raw kinds, variance = shot * x + read, one for all planes or one for
+            each; None: drawn for each image.
     """
 
     kind: str
@@ -57,7 +59,7 @@ def parse_noise(text):
         >>> parse_noise("poisson5_50")
         Noise(kind='poisson', low=5.0, high=50.0)
     """
-    if text in ("none", "raw"):
+    if text in ("none", "raw", "profile"):
         return Noise(text)
     if text.startswith(tuple(f"{kind}:" for kind in RAW_KINDS)):
         return _parse_raw_noise(text)

@@ -55,6 +55,19 @@ class RawFolder:
     def __len__(self):
         return len(self._cache)
 
+    @property
+    def noise_profiles(self):
+        """Shot and read variance of each raw's planes R, G1, G2, B: float32 [raws, 4, 2].
+
+        Raises:
+            RawFileError: naming the first raw that has none.
+        """
+        profiles = [self._cache.frame(i).noise_profile for i in range(len(self))]
+        if None in profiles:
+            name = self.root / self.names[profiles.index(None)]
+            raise RawFileError(f"{name}: has no NoiseProfile; give the noise as raw:SHOT,READ.")
+        return np.float32(profiles)[:, [0, 1, 1, 2]]
+
     def crop(self, index, top, left, height, width):
         """float32 [height, width, 4], black 0 and white 1, not clipped."""
         return self._cache.planes(int(index), int(top), int(left), int(height), int(width))

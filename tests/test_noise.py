@@ -239,8 +239,15 @@ def test_type_shape_and_input_are_kept(add, rng, name, shape):
 # ------------------------------------------------------------------------------ TensorFlow only
 
 
-@pytest.mark.parametrize("name", ["gauss25", "gauss5_50", "poisson30", "poisson5_50"])
-@pytest.mark.parametrize("dtype", [tf.int32, tf.int64])
+@pytest.mark.parametrize(
+    "name, dtype",
+    [
+        ("gauss25", tf.int32),
+        ("gauss5_50", tf.int64),
+        ("poisson30", tf.int64),
+        ("poisson5_50", tf.int32),
+    ],
+)
 def test_noise_is_a_function_of_the_seed_alone(rng, name, dtype):
     """The same eagerly, in a graph, and whatever was drawn before; another for another seed."""
     noise = parse_noise(name)
@@ -252,8 +259,7 @@ def test_noise_is_a_function_of_the_seed_alone(rng, name, dtype):
     for seed, noisy in zip(seeds, first, strict=True):
         np.testing.assert_array_equal(add_noise(clean, noise, seed), noisy)
         np.testing.assert_array_equal(known_size(clean, seed), noisy)
-        if dtype == tf.int64:
-            np.testing.assert_array_equal(graph_of(noise)(clean, seed), noisy)
+        np.testing.assert_array_equal(graph_of(noise)(clean, tf.cast(seed, tf.int64)), noisy)
     for i in range(4):
         for j in range(i):
             a, b = first[i] - clean.numpy(), first[j] - clean.numpy()

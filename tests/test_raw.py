@@ -208,6 +208,27 @@ def test_a_folder_of_raws_gives_windows_of_its_normalised_planes(tmp_path):
     assert next(iter(batches)).shape == (4, 12, 12, 4)
 
 
+def test_a_dngs_own_noise_profile_is_added_plane_by_plane(tmp_path):
+    # A flat raw at 0.4 and a profile with another shot noise for each colour.
+    pairs = (0.004, 1e-5, 0.001, 2e-5, 0.008, 4e-5)
+    flat = np.full((160, 160), round(0.4 * 60000), np.uint16)
+    tag = (51041, "d", 6, pairs, True)
+    write_sample(tmp_path / "a.dng", flat, black=(0,) * 4, white=60000, more=[tag])
+    source = RawFolder(tmp_path, tmp_path / "cache")
+    expected = np.float32([pairs[0:2], pairs[2:4], pairs[2:4], pairs[4:6]])
+    np.testing.assert_allclose(source.noise_profiles[0], expected)
+    dataset = training_batches(
+        source, parse_noise("profile"), frozen=False, patch_size=64, batch_size=8
+    )
+    planes = next(iter(dataset)).numpy().reshape(-1, 4).astype(np.float64)
+    variance = expected[:, 0] * 0.4 + expected[:, 1]
+    assert (abs(planes.mean(0) - 0.4) < 5 * np.sqrt(variance / len(planes))).all()
+    np.testing.assert_allclose(planes.var(0), variance, rtol=5 * np.sqrt(3 / len(planes)))
+    write_sample(tmp_path / "b.dng", flat, black=(0,) * 4, white=60000)
+    with pytest.raises(RawFileError, match=r"b\.dng: has no NoiseProfile"):
+        _ = RawFolder(tmp_path, tmp_path / "cache").noise_profiles
+
+
 def test_stored_mosaics(tmp_path, rng):
     mosaic = rng.random((20, 24)).astype(np.float32)
     np.save(tmp_path / "a.npy", mosaic)

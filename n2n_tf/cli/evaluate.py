@@ -67,8 +67,10 @@ def main(arguments):
     from pipelines.noise import RAW_KINDS, parse_noise
 
     noise = parse_noise(NOISE.value)
-    if noise.kind == "none":
-        raise ValueError("--noise=none: the evaluation adds noise to clean images; name one.")
+    if noise.kind in ("none", "profile"):
+        raise ValueError(
+            f"--noise={NOISE.value}: the evaluation adds noise to clean images; name one."
+        )
     _check_output()
 
     cli.import_tensorflow()

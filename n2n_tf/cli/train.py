@@ -109,6 +109,7 @@ def recipe_from_flags():
     """
     from n2n_tf.presets import PRESETS, Recipe
     from pipelines.noise import RAW_KINDS, parse_noise
+    from pipelines.raw_sources import holds_raws
 
     given = {holder.name: holder.value for holder in RECIPE if holder.value is not None}
     if PRESET.value is not None and PRESET.value not in PRESETS:
@@ -123,6 +124,10 @@ def recipe_from_flags():
         )
     if noise.kind not in (*RAW_KINDS, "none") and recipe.channels == 4:
         raise ValueError(f"--noise={recipe.noise}: camera raw takes none, raw or poisson_gaussian.")
+    if noise.kind == "profile" and not holds_raws(DATA_DIR.value):
+        raise ValueError(
+            "--noise=profile: is the noise of DNG files, and --data_dir holds no raws."
+        )
     if VAL_DIR.value and noise.kind == "none":
         raise ValueError("--val_dir: is scored with the training's noise added, and --noise=none.")
     if recipe.channels == 2:
