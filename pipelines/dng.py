@@ -15,6 +15,7 @@ import imagecodecs
 import numpy as np
 
 from pipelines import dng_tags, raw_tags
+from pipelines.atomic_files import atomic_file
 from pipelines.raw_frame import RawFileError, RawFrame
 from pipelines.raw_tags import (
     ASCII,
@@ -74,20 +75,12 @@ def write_dng(
     source = Path(frame.path)
     if frame.path and path.exists() and source.exists() and path.samefile(source):
         raise RawFileError(f"{path} is the source raw; write the result to another name.")
-    _refuse_existing(path, overwrite)
-    content = encode_dng(
-        frame, mosaic, compress=compress, noise_profile=noise_profile, preview=preview
-    )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        _refuse_existing(path, overwrite)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path, overwrite) as temporary:
+        temporary.write_bytes(
+            encode_dng(
+                frame, mosaic, compress=compress, noise_profile=noise_profile, preview=preview
+            )
+        )
     return path
 
 
@@ -120,11 +113,6 @@ def encode_dng(
         main[raw_tags.SUB_IFDS] = make_tag(LONG, _append_directory(body, raw))
     struct.pack_into("<I", body, 4, _append_directory(body, main))
     return bytes(body)
-
-
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another name or allow overwriting.")
 
 
 def _camera_directory(frame: RawFrame, carried: Directory) -> Directory:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from pipelines.atomic_files import atomic_file
 from pipelines.bayer import pack, phase_shift
 from pipelines.raw_files import read_raw
 from pipelines.raw_frame import RawFileError, RawFrame, normalise_mosaic
@@ -186,8 +187,10 @@ def _open_or_store(path: Path, cache_dir: Path, max_bytes: int) -> CachedRaw:
             _remove_leftovers(cache_dir)
             if _stored_bytes(cache_dir) + frame.mosaic.nbytes > max_bytes:
                 return _cached_raw(path, facts, npy="")
-            _write_atomically(npy, lambda file: np.save(file, frame.mosaic))
-            _write_atomically(sidecar, lambda file: file.write(json.dumps(facts).encode()))
+            with atomic_file(npy, overwrite=True) as temporary:
+                np.save(temporary, frame.mosaic)
+            with atomic_file(sidecar, overwrite=True) as temporary:
+                temporary.write_text(json.dumps(facts))
     return _cached_raw(path, facts, npy=str(npy))
 
 
@@ -250,15 +253,5 @@ def _stored_bytes(cache_dir: Path) -> int:
 
 def _remove_leftovers(cache_dir: Path) -> None:
     """Deletes what a killed process was writing; the lock is held, so nobody is writing now."""
-    for path in cache_dir.glob("*.tmp"):
+    for path in cache_dir.glob(".*"):
         path.unlink(missing_ok=True)
-
-
-def _write_atomically(path: Path, write) -> None:
-    """Writes a file under another name, then renames it, so that it is never seen half done."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -14,9 +14,7 @@ https://abdokamel.github.io/sidd/). Which file is of which camera: `sidd_scenes`
 """
 
 import base64
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +23,7 @@ import numpy as np
 import scipy.io
 
 from pipelines import bayer
+from pipelines.atomic_files import atomic_file
 
 BLOCKS_SHAPE = (40, 32, 256, 256)  # scenes, blocks of each scene, rows, columns
 CFA_PATTERN_TAG, NOISE_PROFILE_TAG = 33422, 51041  # numbers of TIFF/EP and DNG
@@ -150,7 +149,7 @@ def write_submit_csv(path: str | Path, blocks: np.ndarray, shape: tuple = BLOCKS
         SiddError: wrong shape, or not all numbers finite.
     """
     blocks = _checked_blocks(path, blocks, shape)
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+    with atomic_file(path, overwrite=True) as temporary, open(temporary, "w", newline="") as file:
         file.write("ID,BLOCK\n")
         for index, block in enumerate(blocks.reshape(-1, *blocks.shape[2:])):
             file.write(f"{index},{base64.b64encode(block.tobytes()).decode()}\n")
@@ -175,7 +174,7 @@ def write_submit_mat(
         SiddError: wrong shape, or not all numbers finite.
     """
     blocks = _checked_blocks(path, blocks, shape)
-    with replacing(path) as temporary:
+    with atomic_file(path, overwrite=True) as temporary:
         with h5py.File(temporary, "w", userblock_size=512) as file:
             _write_cells(file, "DenoisedBlocksRaw", blocks)
             _dataset(file, "TimeMPRaw", np.full((1, 1), seconds_per_megapixel), "double")
@@ -186,17 +185,6 @@ def write_submit_mat(
                 _dataset(optional, name, codes[:, None], "char", MATLAB_int_decode=np.int32(2))
         with open(temporary, "r+b") as file:
             file.write(MATLAB_HEADER)
-
-
-@contextmanager
-def replacing(path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place if all goes well, else disappears."""
-    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_cells(file, name, blocks):

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines import bayer
-from pipelines.sidd import SiddError, read_metadata, read_raw, replacing
+from pipelines.atomic_files import atomic_file
+from pipelines.sidd import SiddError, read_metadata, read_raw
 
 CAMERA_PATTERNS = {"GP": "BGGR", "IP": "RGGB", "S6": "GRBG", "N6": "BGGR", "G4": "BGGR"}
 
@@ -225,7 +226,7 @@ def cut_sub_images(
     for path in list_noisy(root, without):
         for index, part in enumerate(sub_images(read_rggb(path), size, step), start=1):
             target = Path(folder) / f"{path.stem}_s{index:03d}.npy"
-            with replacing(target) as temporary, open(temporary, "wb") as file:
+            with atomic_file(target, overwrite=True) as temporary, open(temporary, "wb") as file:
                 np.save(file, part)
             written += 1
     return written

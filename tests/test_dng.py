@@ -182,7 +182,7 @@ def test_existing_files_and_the_source_are_not_overwritten(tmp_path):
     with pytest.raises(RawFileError, match="is the source raw"):
         write_dng(source, frame, mosaic, overwrite=True)
     result = write_dng(tmp_path / "b.dng", frame, mosaic)
-    with pytest.raises(FileExistsError, match=r"b\.dng exists; choose another name"):
+    with pytest.raises(FileExistsError, match=r"b\.dng exists already; give another name"):
         write_dng(result, frame, mosaic)
     gone = camera_frame(mosaic, path=str(tmp_path / "gone.nef"))
     write_dng(result, gone, mosaic, overwrite=True)
@@ -194,7 +194,7 @@ def test_existing_files_and_the_source_are_not_overwritten(tmp_path):
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     mosaic = random_mosaic(24, 30)
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_dng(tmp_path / "a.dng", camera_frame(mosaic), mosaic)
     assert os.listdir(tmp_path) == []

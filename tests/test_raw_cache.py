@@ -130,7 +130,7 @@ def test_damaged_entries_are_made_anew_and_leftovers_removed(folder, tmp_path, d
     npy = sorted((tmp_path / "cache").glob("*.npy"))
     npy[0].write_bytes(npy[0].read_bytes()[:200])
     npy[1].with_suffix(".json").write_text("{")
-    leftover = tmp_path / "cache" / "x.npy.123.tmp"
+    leftover = tmp_path / "cache" / ".0123456789ab.npy"
     leftover.touch()
     cache = RawCache(folder, tmp_path / "cache")
     assert len(decodes) == 6 and not leftover.exists()
@@ -172,4 +172,4 @@ def test_two_processes_starting_at_once_decode_each_raw_once(folder, tmp_path):
         assert process.exitcode == 0
     assert len(first) == 4 and first == second
     assert len(log.read_text().splitlines()) == 4
-    assert not list((tmp_path / "cache").glob("*.tmp"))
+    assert not list((tmp_path / "cache").glob(".*"))
