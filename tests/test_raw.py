@@ -7,7 +7,13 @@ from dng_samples import random_mosaic, write_sample
 from skimage import data
 
 from n2n_tf.denoiser import Denoiser
-from n2n_tf.raw import denoise_frame, denoise_mosaic, raw_planes_of_photo, remaining_noise
+from n2n_tf.raw import (
+    LEVEL_REACH,
+    denoise_frame,
+    denoise_mosaic,
+    raw_planes_of_photo,
+    remaining_noise,
+)
 from pipelines import bayer
 from pipelines.batches import random_bayer_flip, training_batches
 from pipelines.image_files import write_image
@@ -42,7 +48,8 @@ def test_the_network_sees_the_colours_in_the_order_it_was_trained_on(pattern):
     # Each plane is multiplied by its own factor: the mosaic's colours must be, and no others.
     factors = np.float32([1.0, 0.5, 0.25, 0.125])
     source = frame(pattern, (40, 42))
-    values = denoise_mosaic(denoiser(lambda x: x * factors), normalise(source), pattern)
+    network = denoiser(lambda x: x * factors)
+    values = denoise_mosaic(network, normalise(source), pattern, keep_levels=False)
     by_place = dict(zip(bayer.plane_positions(pattern), factors, strict=True))
     for (row, column), factor in by_place.items():
         expected = normalise(source)[row::2, column::2] * factor
@@ -73,13 +80,43 @@ def test_clipped_pixels_stay_clipped_and_means_stay():
 
 
 def test_dark_rows_change_nothing_elsewhere():
-    source = frame(size=(64, 64))
+    source = frame(size=(128, 64))
     dark = source.mosaic.copy()
     dark[:4] = 60  # optical-black rows inside the visible area
     smooth = denoiser(lambda x: (x + np.roll(x, 1, axis=2)) / 2)
-    one = denoise_frame(smooth, source)
-    other = denoise_frame(smooth, RawFrame(dark, "RGGB", BLACK, WHITE))
-    np.testing.assert_array_equal(one[4:], other[4:])
+    one, other = (
+        [
+            denoise_frame(smooth, RawFrame(m, "RGGB", BLACK, WHITE), keep_levels=keep)
+            for keep in (0, 1)
+        ]
+        for m in (source.mosaic, dark)
+    )
+    np.testing.assert_array_equal(one[0][4:], other[0][4:])
+    # Keeping the levels is local: nothing beyond its reach, next to nothing within.
+    reach = 4 + 2 * LEVEL_REACH
+    np.testing.assert_array_equal(one[1][reach:], other[1][reach:])
+    within = one[1][4:reach].astype(float) - other[1][4:reach]
+    assert np.abs(within).mean() < 0.005 * (WHITE - 60)
+
+
+@pytest.mark.parametrize("level", [0.02, 0.2, 0.8])
+def test_a_network_that_shifts_colours_is_set_right_in_flat_areas(level, rng):
+    black, white = (512,) * 4, 15512
+    clean = level * np.tile([[0.6, 1.0], [1.0, 0.7]], (96, 96))
+    noisy = clean + rng.normal(size=clean.shape) * np.sqrt(3e-3 * clean + 1e-5)
+    values = np.clip(np.rint(512 + noisy * 15000), 0, white).astype(np.uint16)
+    source = RawFrame(values, "RGGB", black, white)
+    tint = np.float32([1.1, 0.95, 1.0, 0.9])
+
+    def tinted(x):  # denoises, and shifts every colour
+        return tf.nn.avg_pool2d(x * tint, 5, 1, "SAME").numpy()
+
+    result = (denoise_frame(denoiser(tinted), source).astype(float) - 512) / 15000
+    given = normalise(source)
+    for row, column in np.ndindex(2, 2):
+        mean = result[row::2, column::2].mean()
+        assert mean == pytest.approx(given[row::2, column::2].mean(), rel=2e-3)
+    assert np.std(result - clean) < 0.3 * np.std(given - clean)
 
 
 def test_a_model_of_pictures_is_refused():

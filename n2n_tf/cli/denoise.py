@@ -55,6 +55,11 @@ WHITE_LEVEL = flags.DEFINE_float(
 PREVIEW = flags.DEFINE_string(
     "preview", None, "Picture to write for one raw: source and result side by side, PNG or JPEG."
 )
+KEEP_LEVELS = flags.DEFINE_bool(
+    "keep_levels",
+    True,
+    "Give denoised raws the local brightness and colour of the source, whatever the network does.",
+)
 COMPRESS = flags.DEFINE_bool("compress", True, "Lossless-JPEG compression of DNGs.")
 RAW_SHAPE = flags.DEFINE_list("raw_shape", None, "Height,width of a sensor dump in pixels.")
 RAW_DTYPE = flags.DEFINE_enum(
@@ -230,7 +235,7 @@ def _denoise_raw(denoise, source, target, progress):
     from pipelines.raw_develop import develop, develop_side_by_side
 
     frame = _read_frame(source)
-    mosaic = denoise_frame(denoise, frame, progress)
+    mosaic = denoise_frame(denoise, frame, progress, KEEP_LEVELS.value)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_dng(
         target,
