@@ -156,15 +156,20 @@ class RawCache:
         return normalise_mosaic(pixels, black, frame.white)
 
 
+def list_raws(folder: Path) -> list[Path]:
+    """Camera raws in a folder or below, by their suffix, sorted; hidden ones are left out."""
+    return sorted(
+        path
+        for path in Path(folder).rglob("*")
+        if path.suffix.lower() in RAW_SUFFIXES and not path.name.startswith(".")
+    )
+
+
 def _raw_paths(folder: Path) -> list[Path]:
     """Raw files below a folder, sorted, hidden ones left out."""
     if not folder.is_dir():
         raise RawFileError(f"{folder} is not a folder; give a folder of raw files.")
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in RAW_SUFFIXES and not path.name.startswith(".")
-    )
+    paths = list_raws(folder)
     if not paths:
         raise RawFileError(
             f"{folder}: no raw files. Names must end in one of {' '.join(sorted(RAW_SUFFIXES))}."

@@ -11,14 +11,13 @@ import numpy as np
 
 from pipelines.bayer import pack
 from pipelines.image_folder import Skipped
-from pipelines.raw_cache import RAW_SUFFIXES, RawCache
+from pipelines.raw_cache import RawCache, list_raws
 from pipelines.raw_frame import RawFileError
 
 
 def holds_raws(folder):
     """Whether a folder holds a camera raw, by its suffix, in it or below."""
-    files = pathlib.Path(folder).rglob("*")
-    return any(p.suffix.lower() in RAW_SUFFIXES and not p.name.startswith(".") for p in files)
+    return bool(list_raws(folder))
 
 
 class RawFolder:

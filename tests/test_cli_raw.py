@@ -145,6 +145,8 @@ def test_training_on_camera_raws_gives_a_model_of_raws(capsys, monkeypatch, deno
     ("arguments", "message"),
     [
         (("--noise=raw",), "--channels=4 goes with it"),
+        (("--noise=profile", "--channels=4"), "--data_dir holds no raws"),
+        (("--noise=none", "--val_dir=x"), "is none that can be"),
         (("--noise=gauss25", "--channels=4"), "camera raw takes none, raw or poisson_gaussian"),
     ],
 )

@@ -128,8 +128,11 @@ def recipe_from_flags():
         raise ValueError(
             "--noise=profile: is the noise of DNG files, and --data_dir holds no raws."
         )
-    if VAL_DIR.value and noise.kind == "none":
-        raise ValueError("--val_dir: is scored with the training's noise added, and --noise=none.")
+    if VAL_DIR.value and noise.kind in ("none", "profile"):
+        raise ValueError(
+            "--val_dir: is scored with the training's noise added to it, and "
+            f"--noise={recipe.noise} is none that can be."
+        )
     if recipe.channels == 2:
         raise ValueError("--channels=2: it must be 1, 3 or 4.")
     return recipe
