@@ -17,7 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from n2n_tf.denoiser import INFO_FILE, SIGNATURE, Denoiser, as_float32, first_line, info_path
+from n2n_tf.denoiser import SIGNATURE, Denoiser
+from n2n_tf.model_files import INFO_FILE, as_float32, first_line, info_path
 from n2n_tf.tiling import reflect_pad, reflect_pad_batch, round_up
 
 TOLERANCE = 1e-4  # largest difference of a float32 export to the Keras output, images in [0, 1]

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from pipelines import bayer
 from pipelines.raw_frame import denormalise, normalise
+from pipelines.raw_sources import PhotosAsRaw
 from pipelines.unprocess import draw_camera, mosaic, unprocess
 
 LEVEL_SIGMA = 8.0  # pixels of a plane
@@ -102,6 +103,11 @@ def raw_planes_of_photo(rgb, seed):
     # Another seed than the noise's, which is drawn from the same one by splitting it.
     camera = draw_camera(tf.random.fold_in(seed, 2**30, alg="philox"))
     return bayer.pack(mosaic(unprocess(rgb, camera)), "RGGB")
+
+
+def preparation(images):
+    """What makes packed raw of crops of these training images; None if they need nothing."""
+    return raw_planes_of_photo if isinstance(images, PhotosAsRaw) else None
 
 
 def viewable(planes):

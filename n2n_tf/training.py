@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import pathlib
 import platform
@@ -14,20 +13,18 @@ import filelock
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 import n2n_tf
-from n2n_tf.denoiser import INFO_FILE, NETWORK_FILE, Denoiser, describe
-from n2n_tf.evaluation import SEED, average, evaluate, strip
+from n2n_tf.checkpoints import Checkpoint
 from n2n_tf.model import Neighbor2Neighbor
+from n2n_tf.model_files import INFO_FILE, NETWORK_FILE, describe
 from n2n_tf.presets import build_network
-from n2n_tf.raw import raw_planes_of_photo, viewable
+from n2n_tf.raw import preparation
 from n2n_tf.schedules import PaperSchedule
-from pipelines.atomic_files import atomic_file
-from pipelines.batches import frozen_seed, steps_per_epoch, training_batches
-from pipelines.image_files import to_float
-from pipelines.noise import add_noise, parse_noise
-from pipelines.raw_sources import PhotosAsRaw
+from n2n_tf.training_log import ProgressBar, TensorBoardLog
+from pipelines.atomic_files import atomic_file, write_json
+from pipelines.batches import steps_per_epoch, training_batches
+from pipelines.noise import parse_noise
 
 RUN_FILE = "run.json"
 
@@ -65,7 +62,12 @@ def train(recipe, images, model_dir, validation=(), checkpoint_minutes=5.0, say=
             build_network(recipe), recipe.gamma, recipe.subsampler, seed=recipe.seed
         )
         # XLA is left off: measured 2.3 times slower on CPUs, and one numeric path for all machines.
-        model.compile(optimizer=keras.optimizers.Adam(recipe.learning_rate), jit_compile=False)
+        optimizer = keras.optimizers.Adam(
+            recipe.learning_rate,
+            use_ema=recipe.ema_decay > 0,
+            ema_momentum=recipe.ema_decay,
+        )
+        model.compile(optimizer=optimizer, jit_compile=False)
         model.optimizer.build(model.network.trainable_variables)
         _fit(model, recipe, images, model_dir, validation, checkpoint_minutes, say)
         return model
@@ -78,14 +80,16 @@ def _fit(model, recipe, images, model_dir, validation, checkpoint_minutes, say):
     total = recipe.epochs * per_epoch
     if start >= total:
         say(f"This training is complete ({recipe.epochs} epochs); its network is in {model_dir}.")
+        optimizer_of(model).finalize_variable_values(model.network.trainable_variables)
         return
     say(f"{'Continuing' if start else 'Starting'} at step {start + 1} of {total}.")
-    progress = ProgressBar(recipe, total, start)
+    progress, final = ProgressBar(recipe, total, start), FinalNetwork(model)
     callbacks = [
         PaperSchedule(recipe.epochs, recipe.learning_rate, recipe.gamma),
         checkpoint,  # before those that report: nothing is reported that was not kept
-        SavedNetwork(model_dir, recipe),
-        TensorBoardLog(model_dir / "logs", recipe, images, validation),
+        final,
+        SavedNetwork(model_dir, recipe, final.network),
+        TensorBoardLog(model_dir / "logs", recipe, images, validation, final.network),
         progress,
     ]
 
@@ -105,6 +109,7 @@ def _fit(model, recipe, images, model_dir, validation, checkpoint_minutes, say):
         if done:  # finish the interrupted epoch
             fit(epoch, epoch + 1, done)
             epoch += 1
+            checkpoint.restore(model, say)  # `fit` leaves averaged weights behind
         if epoch < recipe.epochs:
             fit(epoch, recipe.epochs, 0)
 
@@ -120,197 +125,57 @@ def _batches(recipe, images, per_epoch, start_step):
         augment=recipe.augment,
         seed=recipe.seed,
         start_step=start_step,
-        prepare=_prepare(images),
+        prepare=preparation(images),
     )
 
 
-def _prepare(images):
-    return raw_planes_of_photo if isinstance(images, PhotosAsRaw) else None
+def optimizer_of(model):
+    """The optimizer itself, without the loss scaling that mixed_float16 wraps around it."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """Saves all of a training's state: weights, optimizer, step, running means, history.
+class FinalNetwork(keras.callbacks.Callback):
+    """The network as it is validated and saved: with averaged weights if the optimizer has them.
 
-    Two files per checkpoint, written whole or not at all: the state, then a JSON file that names
-    its step and checksum and so makes it valid. The newest two are kept.
+    A network of its own, since weights swapped in and out, as `SwapEMAWeights` does it by adding
+    and subtracting, do not come back bit for bit.
 
-    Args:
-        folder: where the files lie.
-        per_epoch: int, steps in an epoch.
-        minutes: float, time between checkpoints within an epoch; one is written after each epoch.
+    Attributes:
+        network: functional `keras.Model`, up to date after the first epoch.
     """
 
-    def __init__(self, folder, per_epoch, minutes):
+    def __init__(self, model):
         super().__init__()
-        self.folder, self.per_epoch, self.seconds = pathlib.Path(folder), per_epoch, 60 * minutes
-        self.folder.mkdir(exist_ok=True)
-        self.step, self.history, self._means = 0, [], {}
-        self._saved_at = time.monotonic()
-
-    def restore(self, model, say):
-        """Restores the newest undamaged checkpoint; returns the number of steps done."""
-        for file in sorted(self.folder.glob("*.json"), reverse=True):
-            try:
-                progress = json.loads(file.read_text())
-                state = file.with_suffix(".weights.h5")
-                if _checksum(state) != progress["sha256"]:
-                    raise ValueError("its checksum is wrong")
-                model.load_weights(state)
-            except (OSError, ValueError, KeyError) as error:
-                say(f"Checkpoint {file} is damaged ({error}); trying the one before it.")
-                continue
-            self.step, self.history = progress["step"], progress["history"]
-            self._means = progress["means"]
-            return self.step
-        return 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Gives an interrupted epoch its running means back, after Keras has reset them."""
-        for name, values in self._means.items():
-            for variable, value in zip(self.model.means[name].variables, values, strict=True):
-                variable.assign(value)
-        self._means = {}
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Counts the step and saves if it is time."""
-        self.step += 1
-        last = self.step % self.per_epoch == 0  # on_epoch_end saves it, with its history
-        if not last and time.monotonic() - self._saved_at > self.seconds:
-            means = {
-                name: [float(variable.numpy()) for variable in mean.variables]
-                for name, mean in self.model.means.items()
-            }
-            self._save(means)
+        averages = optimizer_of(model).use_ema
+        self.network = keras.models.clone_model(model.network) if averages else model.network
 
     def on_epoch_end(self, epoch, logs=None):
-        """Saves, with the epoch's figures added to the history."""
-        self.history.append({"epoch": epoch + 1} | {k: float(v) for k, v in logs.items()})
-        self._save({})
-
-    def _save(self, means):
-        state = self.folder / f"{self.step:09d}.weights.h5"
-        with atomic_file(state, overwrite=True) as temporary:
-            self.model.save_weights(temporary, overwrite=True)
-        progress = {
-            "step": self.step,
-            "sha256": _checksum(state),
-            "means": means,
-            "history": self.history,
-        }
-        _write_json(self.folder / f"{self.step:09d}.json", progress)
-        for old in sorted(self.folder.glob("*.json"))[:-2]:
-            old.unlink()
-            old.with_suffix(".weights.h5").unlink(missing_ok=True)
-        self._saved_at = time.monotonic()
+        """Takes the averages."""
+        if self.network is not self.model.network:
+            averages = optimizer_of(self.model)._model_variables_moving_average
+            for variable, average in zip(self.network.trainable_variables, averages, strict=True):
+                variable.assign(average)
 
 
 class SavedNetwork(keras.callbacks.Callback):
     """Writes the bare network and its model.json after every epoch, ready for `Denoiser.load`."""
 
-    def __init__(self, model_dir, recipe):
+    def __init__(self, model_dir, recipe, network):
         super().__init__()
-        self.model_dir, self.recipe = model_dir, recipe
+        self.model_dir, self.recipe, self.network = model_dir, recipe, network
 
     def on_epoch_end(self, epoch, logs=None):
         """Replaces the files of the epoch before."""
         info = describe(
-            self.model.network,
+            self.network,
             noise=self.recipe.noise,
             noise_realization=self.recipe.noise_realization,
             epochs=epoch + 1,
             version=n2n_tf.__version__,
         )
-        _write_json(self.model_dir / INFO_FILE, info)
+        write_json(self.model_dir / INFO_FILE, info)
         with atomic_file(self.model_dir / NETWORK_FILE, overwrite=True) as temporary:
-            self.model.network.save(temporary)
-
-
-class TensorBoardLog(keras.callbacks.Callback):
-    """Scalars and denoised pictures of every epoch for TensorBoard; steps are epochs from 1.
-
-    With validation images: clean | noisy | denoised of each, and the mean PSNR and SSIM under the
-    training's own noise, the same realisation every epoch. Without: noisy | denoised of the first
-    training image.
-    """
-
-    def __init__(self, folder, recipe, images, validation):
-        super().__init__()
-        self.writer = tf.summary.create_file_writer(str(folder))
-        self.noise, self.images, self.validation = parse_noise(recipe.noise), images, validation
-        self.seed, self._denoise = recipe.seed, None
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Writes one step and adds val_psnr and val_ssim to the logs of later callbacks."""
-        self._denoise = self._denoise or Denoiser.load(self.model.network)
-        rate = float(np.asarray(self.model.optimizer.learning_rate))
-        scalars = {k: float(v) for k, v in logs.items()} | {"learning_rate": rate}
-        pictures, scores = self._validate()
-        logs.update(scores)
-        with self.writer.as_default(step=epoch + 1):
-            for name, value in (scalars | scores).items():
-                tf.summary.scalar(name, value)
-            for name, picture in pictures.items():
-                tf.summary.image(name, picture[None], max_outputs=1)
-        self.writer.flush()
-
-    def _validate(self):
-        if not self.validation:
-            noisy = self._first_noisy()
-            pair = np.concatenate([noisy, self._denoise(noisy)], axis=1)
-            return {f"noisy_denoised/{self.images.names[0]}": _for_the_eye(pair)}, {}
-        stream = np.random.RandomState(SEED)
-        results = list(evaluate(self._denoise, self.validation, self.noise, stream))
-        means = average(results)
-        pictures = {
-            f"clean_noisy_denoised/{r.name}": _for_the_eye(to_float(strip(*r.images)))
-            for r in results
-        }
-        return pictures, {"val_psnr": means["psnr"], "val_ssim": means["ssim"]}
-
-    def _first_noisy(self):
-        """The first training image as it is trained on, at most 512 pixels a side."""
-        height, width = (min(side, 512) for side in self.images.sizes[0])
-        crop = self.images.crop(0, 0, 0, height, width)
-        seed = frozen_seed(self.seed, self.images.names[0])
-        if prepare := _prepare(self.images):
-            crop = prepare(crop, seed)
-        if self.noise.kind == "profile":
-            return np.asarray(crop)
-        return np.asarray(add_noise(crop, self.noise, seed))
-
-
-def _for_the_eye(image):
-    return viewable(image) if image.shape[-1] == 4 else np.clip(image, 0, 1)
-
-
-class ProgressBar(keras.callbacks.Callback):
-    """One bar over the whole training, with images/s and the time left; a line for each epoch."""
-
-    def __init__(self, recipe, total_steps, start_step):
-        super().__init__()
-        self.recipe = recipe
-        self.bar = tqdm.tqdm(
-            total=total_steps * recipe.batch_size,
-            initial=start_step * recipe.batch_size,
-            unit="img",
-            unit_scale=True,
-            dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 20,
-        )
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Moves the bar."""
-        self.bar.set_postfix(loss=f"{float(logs['loss']):.5f}", refresh=False)
-        self.bar.update(self.recipe.batch_size)
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Prints the epoch's figures above the bar."""
-        figures = "  ".join(f"{name} {float(value):.5g}" for name, value in logs.items())
-        self.bar.write(f"epoch {epoch + 1}/{self.recipe.epochs}  {figures}")
-
-    def close(self):
-        """Leaves the bar as it is."""
-        self.bar.close()
+            self.network.save(temporary)
 
 
 @contextlib.contextmanager
@@ -345,7 +210,7 @@ def _record_run(path, recipe, images):
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "skipped": skipped,
     }
-    _write_json(path, asked | more)
+    write_json(path, asked | more)
 
 
 def _check_same(path, asked):
@@ -375,13 +240,3 @@ def _commit():
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _checksum(path):
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
-
-
-def _write_json(path, value):
-    with atomic_file(path, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")

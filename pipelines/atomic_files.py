@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import json
 import os
 import pathlib
 import secrets
@@ -48,3 +49,9 @@ def _rename(temporary, path, overwrite):
 
 def _exists(path):
     return FileExistsError(f"{path} exists already; give another name or --overwrite.")
+
+
+def write_json(path, value):
+    """Replaces a JSON file, whole or not at all."""
+    with atomic_file(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")

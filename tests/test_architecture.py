@@ -32,13 +32,16 @@ LEVELS = {
     "torch_pickle": 0,
     "torch_weights": 2,
     "model": 1,
+    "model_files": 2,
     "presets": 1,
+    "checkpoints": 0,
     "denoiser": 3,
     "raw": 4,
     "export": 4,
     "evaluation": 5,
-    "training": 6,
-    "cli": 7,
+    "training_log": 6,
+    "training": 7,
+    "cli": 8,
 }
 
 

@@ -13,9 +13,10 @@ import tensorflow as tf
 from keras import layers
 
 from n2n_tf import denoiser as denoiser_module
-from n2n_tf.denoiser import Denoiser, ModelError, as_float32, describe, load_network
+from n2n_tf.denoiser import Denoiser
 from n2n_tf.export import export_saved_model, export_tflite
 from n2n_tf.model import Neighbor2Neighbor
+from n2n_tf.model_files import ModelError, as_float32, describe, load_network
 from n2n_tf.networks.unet import unet
 from n2n_tf.tiling import reflect_pad, round_up
 

@@ -13,8 +13,9 @@ from keras import layers
 from tensorflow.lite.python.lite import TFLiteSavedModelConverterV2
 
 from n2n_tf import export
-from n2n_tf.denoiser import Denoiser, describe
+from n2n_tf.denoiser import Denoiser
 from n2n_tf.export import ExportError, check_free, export_saved_model, export_tflite
+from n2n_tf.model_files import describe
 from n2n_tf.networks.unet import unet
 
 SIZES = [(63, 65), (33, 40), (64, 96), (17, 1), (1, 50), (1, 1)]

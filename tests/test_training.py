@@ -133,29 +133,74 @@ class Stop(Exception):
     """Stands for a process that dies."""
 
 
-@pytest.mark.parametrize("stop_after", [1, 9, 10, 14, 29])
-def test_stopped_anywhere_it_ends_with_the_same_bits(
-    stop_after, uninterrupted, photos, tmp_path, monkeypatch
-):
-    # Every step is checkpointed, and the process "dies" after the given one.
+def stopped_after(step, recipe, images, model_dir, monkeypatch):
+    """Trains with a checkpoint at every step until the process "dies" after the given one."""
     on_batch_end = training.Checkpoint.on_train_batch_end
 
     def dying(self, batch, logs=None):
         on_batch_end(self, batch, logs)
-        if self.step == stop_after:
+        if self.step == step:
             raise Stop
 
-    images = ImageFolder(photos, channels=1)
     with monkeypatch.context() as patch:
         patch.setattr(training.Checkpoint, "on_train_batch_end", dying)
         with pytest.raises(Stop):
-            train(RECIPE, images, tmp_path, checkpoint_minutes=0, say=lambda line: None)
+            train(recipe, images, model_dir, checkpoint_minutes=0, say=lambda line: None)
+
+
+@pytest.mark.parametrize("stop_after", [1, 9, 10, 14, 29])
+def test_stopped_anywhere_it_ends_with_the_same_bits(
+    stop_after, uninterrupted, photos, tmp_path, monkeypatch
+):
+    images = ImageFolder(photos, channels=1)
+    stopped_after(stop_after, RECIPE, images, tmp_path, monkeypatch)
     said = []
     train(RECIPE, images, tmp_path, say=said.append)
     # The last step of an epoch is kept together with the epoch's figures, or done again.
     next_step = stop_after if stop_after % 10 == 0 else stop_after + 1
     assert said[0] == f"Continuing at step {next_step} of 30."
     assert_same_end(tmp_path, uninterrupted)
+
+
+def test_the_final_network_holds_the_moving_averages(photos, tmp_path):
+    recipe = dataclasses.replace(RECIPE, ema_decay=0.9)
+    weights = []
+
+    class Steps(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            weights.append(self.model.network.get_weights())
+
+    with pytest.MonkeyPatch.context() as patch:
+        # A checkpoint is written before; a callback of ours rides along with the progress bar.
+        bar = training.ProgressBar
+        patch.setattr(training, "ProgressBar", type("Bar", (Steps, bar), {}))
+        model = train(recipe, ImageFolder(photos, channels=1), tmp_path, say=lambda line: None)
+    expected = [w.astype(np.float64) for w in weights[0]]
+    for step in weights[1:]:
+        expected = [0.9 * e + 0.1 * w for e, w in zip(expected, step, strict=True)]
+    assert len(weights) == 30
+    saved = Denoiser.load(tmp_path).network.get_weights()
+    assert max(np.abs(s - w).max() for s, w in zip(saved, weights[-1], strict=True)) > 1e-3
+    for got, returned, right in zip(saved, model.network.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(got, right, atol=1e-6)
+        np.testing.assert_array_equal(got, returned)
+
+
+@pytest.mark.parametrize("stop_after", [4, 10, 17])
+def test_averages_survive_a_stop_bit_for_bit(stop_after, photos, tmp_path, monkeypatch):
+    recipe = dataclasses.replace(RECIPE, ema_decay=0.9)
+    images = ImageFolder(photos, channels=1)
+    train(recipe, images, tmp_path / "whole", say=lambda line: None)
+    stopped_after(stop_after, recipe, images, tmp_path / "stopped", monkeypatch)
+    train(recipe, images, tmp_path / "stopped", say=lambda line: None)
+    assert_same_end(tmp_path / "stopped", tmp_path / "whole")
+    one, other = (Denoiser.load(tmp_path / n).network.get_weights() for n in ("stopped", "whole"))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # A training that is complete returns what it saved, too.
+    again = train(recipe, images, tmp_path / "whole", say=lambda line: None)
+    for a, b in zip(again.network.get_weights(), other, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_complete_training_is_not_trained_further(uninterrupted, photos):

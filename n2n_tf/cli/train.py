@@ -90,6 +90,13 @@ RECIPE = [
     ),
     flags.DEFINE_integer("crops_per_image", None, "Crops of an image per epoch. [1]", **_NUMBERS),
     flags.DEFINE_float("learning_rate", None, "Adam's; halved 4 times on the way. [0.0003]", 0.0),
+    flags.DEFINE_float(
+        "ema_decay",
+        None,
+        "The final network has moving averages of the weights, e.g. 0.999; 0: the last ones. [0]",
+        0.0,
+        0.999999,
+    ),
     flags.DEFINE_bool("augment", None, "Random flips and rotations by 90 degrees. [off]"),
     flags.DEFINE_integer("min_side", None, "Skip images with a shorter side. [patch_size / 2]", 2),
     flags.DEFINE_integer("max_side", None, "Skip images with a longer side. [none]", 2),

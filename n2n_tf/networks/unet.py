@@ -61,9 +61,10 @@ def unet(channels=3, features=48, tail_features=None, init_scale=0.1, residual=F
     return keras.Model(noisy, x, name="unet_residual" if residual else "unet")
 
 
-def _he_normal(scale):
+def he_normal(scale):
+    """Initial kernels of variance 2 / fan_in * scale^2: He-normal times `scale`."""
     # One object per layer: a Keras initializer used twice gives identical weights to all layers
-    # of the same shape. Variance 2 / fan_in * scale^2 is He-normal times `scale`.
+    # of the same shape.
     return keras.initializers.VarianceScaling(2.0 * scale**2, "fan_in", "untruncated_normal")
 
 
@@ -73,7 +74,7 @@ def _conv(filters, name, init_scale, size=3, activation=True):
         size,
         padding="same",
         activation=keras.layers.LeakyReLU(negative_slope=0.2) if activation else None,
-        kernel_initializer=_he_normal(init_scale),
+        kernel_initializer=he_normal(init_scale),
         name=name,
     )
 
@@ -82,5 +83,5 @@ def _upsample(filters, name, init_scale):
     # The official call ConvTranspose2d(in, out, 2, 2, 0, False) means bias=False, but its sixth
     # positional argument is output_padding: the layer does carry a bias.
     return layers.Conv2DTranspose(
-        filters, 2, strides=2, kernel_initializer=_he_normal(init_scale), name=name
+        filters, 2, strides=2, kernel_initializer=he_normal(init_scale), name=name
     )
