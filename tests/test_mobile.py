@@ -44,7 +44,7 @@ def test_its_operations_are_those_that_phones_have():
 
 
 def test_one_pixel_reaches_no_farther_than_the_halo():
-    # Positive weights and pixels keep every ReLU open.
+    # With positive weights and pixels nothing cancels.
     network = unet_mobile(channels=1, features=8)
     network.set_weights([np.abs(weight) + 0.01 for weight in network.get_weights()])
     side = 2 * (HALO + SIZE_MULTIPLE)

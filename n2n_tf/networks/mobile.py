@@ -1,11 +1,11 @@
 """A U-Net for phones: at half the image's size from its first layer on, narrow, and of operations
-that integer kernels and GPU delegates have: convolutions, ReLU, additions.
+that integer kernels and GPU delegates have: convolutions, leaky ReLU, additions.
 
 Not in the paper. Against the paper's U-Net it has: a first and a last layer that step by two pixels
 (four times fewer positions to compute at), strided convolutions in place of poolings, skips that
-are added and not concatenated, ReLU, which integer kernels fuse into the convolution before it, and
-the input added to the output. A space-to-depth stem would be the first layer's equal, but TFLite
-has no int16 kernel of it.
+are added and not concatenated, and the input added to the output. A space-to-depth stem would be
+the first layer's equal, but TFLite has no int16 kernel of it; plain ReLU would fuse into the
+convolutions, but in training the coarse levels died of it.
 """
 
 import keras
@@ -58,7 +58,7 @@ def _conv(filters, name, init_scale, size=3, strides=1):
         size,
         strides,
         padding="same",
-        activation="relu",
+        activation=layers.LeakyReLU(negative_slope=0.2),
         kernel_initializer=he_normal(init_scale),
         name=name,
     )
