@@ -46,7 +46,7 @@ def unet_mobile(channels=3, features=32, init_scale=1.0):
         x = layers.Add(name=f"skip{level}")([x, skips[level]])
         x = _conv(widths[level], f"dec{level}a", init_scale)(x)
         x = _conv(widths[level], f"dec{level}b", init_scale)(x)
-    x = _upsample(channels, "last", 0.1 * init_scale)(x)  # small: begin near the identity
+    x = _upsample(channels, "last", 0.02 * init_scale)(x)  # small: begin near the identity
     x = layers.Activation("linear", dtype="float32", name="correction")(x)
     x = layers.Add(dtype="float32", name="denoised")([noisy, x])
     return keras.Model(noisy, x, name="unet_mobile")
