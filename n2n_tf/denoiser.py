@@ -14,10 +14,10 @@ from n2n_tf.model_files import (
     ModelError,
     describe,
     first_line,
-    info_path,
     load_network,
     read_info,
 )
+from n2n_tf.tflite_inputs import decode, encode, read_tflite_info
 from n2n_tf.tiling import denoise_tiled, round_up
 from pipelines.image_files import to_float, to_integer
 
@@ -38,6 +38,7 @@ class Denoiser:
         tile: int, side in pixels of the window the network sees at once, at least twice the halo
             and a bit. Larger pictures are cut into such windows; memory grows with its square.
         info: dict, what model.json says about the model.
+        fixed: bool, `run` takes windows of exactly `tile`, which may then be (height, width).
 
     Attributes:
         network: the Keras network, None for a model loaded from an export.
@@ -50,11 +51,14 @@ class Denoiser:
         ((45, 67, 3), dtype('uint16'))
     """
 
-    def __init__(self, run, channels, size_multiple, halo, tile=DEFAULT_TILE, info=None):
+    def __init__(
+        self, run, channels, size_multiple, halo, tile=DEFAULT_TILE, info=None, fixed=False
+    ):
         self.channels, self.size_multiple, self.halo = channels, size_multiple, halo
-        # No window may be too small to keep anything inside its halo.
-        least = round_up(2 * halo + size_multiple, size_multiple)
-        self.tile = max(round_up(tile, size_multiple), least)
+        self.fixed, self.tile = fixed, tile
+        if not fixed:  # no window may be too small to keep anything inside its halo
+            least = round_up(2 * halo + size_multiple, size_multiple)
+            self.tile = max(round_up(tile, size_multiple), least)
         self.info = info or {}
         self.network = None
         self.run = run
@@ -169,20 +173,30 @@ class Denoiser:
     def _of_tflite(cls, path, tile):
         from ai_edge_litert.interpreter import Interpreter
 
-        info = read_info(info_path(path))
+        info = read_tflite_info(path)
+        fixed = info["tile"]
+        smallest = np.zeros((1, *(fixed or [info["size_multiple"]] * 2), info["channels"]))
         try:
             interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
             signature = interpreter.get_signature_runner(SIGNATURE)
-            channels = int(signature.get_input_details()["noisy"]["shape_signature"][-1])
-            signature(noisy=np.zeros((1, 1, 1, channels), np.float32))["denoised"]
+            taken = int(signature.get_input_details()["noisy"]["shape_signature"][-1])
+            if info["input"] != "bayer_mosaic":
+                _check_channels(taken, info["channels"])
+            run = functools.partial(_run_tflite, signature, info)
+            run(smallest.astype(np.float32))
+        except ModelError:
+            raise
         except Exception as error:  # LiteRT raises ValueError, RuntimeError and others
             raise ModelError(f"{path}: {_not_an_export('.tflite file', error)}") from error
-        _check_channels(channels, info["channels"])
-
-        def run(noisy):
-            return signature(noisy=np.ascontiguousarray(noisy, np.float32))["denoised"]
-
-        return cls(run, info["channels"], info["size_multiple"], info["halo"], tile, info)
+        return cls(
+            run,
+            info["channels"],
+            info["size_multiple"],
+            info["halo"],
+            tuple(fixed) if fixed else tile,
+            info,
+            bool(fixed),
+        )
 
     def __call__(self, image, white_level=None, progress=None):
         """Denoises one image.
@@ -235,6 +249,7 @@ class Denoiser:
                 self.halo,
                 self.size_multiple,
                 functools.partial(report, plane),
+                self.fixed,
             )
             for plane, start in enumerate(starts)
         ]
@@ -276,3 +291,7 @@ def _check_channels(taken, said):
 
 def _not_an_export(kind, error):
     return f"no {kind} with a signature {SIGNATURE}(noisy) -> denoised ({first_line(error)})."
+
+
+def _run_tflite(signature, info, noisy):
+    return decode(signature(**encode(noisy, info))["denoised"], info)

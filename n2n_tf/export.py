@@ -6,6 +6,7 @@ its name only after its output equalled the network's on pictures of odd sizes.
 """
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -15,11 +16,13 @@ import tempfile
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from n2n_tf.denoiser import SIGNATURE, Denoiser
 from n2n_tf.model_files import INFO_FILE, as_float32, first_line, info_path
-from n2n_tf.tiling import reflect_pad, reflect_pad_batch, round_up
+from n2n_tf.tflite import Variant, calibration_arguments, convert
+from n2n_tf.tflite_inputs import CALIBRATED, add_to_info, rounding_step, wrap, write_tflite
+from n2n_tf.tflite_report import foreign_operations, measure
+from n2n_tf.tiling import reflect_pad, round_up
 
 TOLERANCE = 1e-4  # largest difference of a float32 export to the Keras output, images in [0, 1]
 # All that a SavedModel of ours can hold; a folder with anything else is not deleted.
@@ -27,7 +30,13 @@ SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", 
 
 
 class ExportError(ValueError):
-    """An export that failed or differs from the network; nothing was written."""
+    """An export that failed or differs from the network; nothing was written.
+
+    Attributes:
+        figures: `n2n_tf.tflite_report.Figures` of a TFLite file that was measured and refused.
+    """
+
+    figures = None
 
 
 def export_saved_model(network, path, info, overwrite=False):
@@ -58,41 +67,86 @@ def export_saved_model(network, path, info, overwrite=False):
         return _compare(network, folder, info, path)
 
 
-def export_tflite(network, path, info, overwrite=False):
-    """Writes a float32 TFLite file, and its model.json beside it: x.tflite and x.tflite.json.
+def export_tflite(
+    network,
+    path,
+    info,
+    variant=Variant(),  # noqa: B008, it cannot be changed
+    calibration_dir=None,
+    max_psnr_drop=0.1,
+    overwrite=False,
+):
+    """Writes a TFLite file, and its model.json beside it: x.tflite and x.tflite.json.
 
-    Any height and width; only TFLite's own operations. Arguments, results and errors are those of
-    `export_saved_model`.
+    The file is run by LiteRT in a process of its own before it gets its name.
+
+    Args:
+        network: functional `keras.Model`; one of mixed precision is exported in float32.
+        path: file to write.
+        info: dict, the network's model.json, see `n2n_tf.model_files.describe`.
+        variant: `n2n_tf.tflite.Variant`: size, precision, and what the file takes.
+        calibration_dir: folder of images for integer arithmetic; None: embedded photographs.
+        max_psnr_drop: float, by how many dB the file may be worse than the network.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        `n2n_tf.tflite_report.Figures`.
+
+    Raises:
+        FileExistsError: if `path` exists and `overwrite` is false.
+        ValueError: if the variant does not fit the network.
+        ExportError: if the conversion fails, the file has operations that phones lack, or its
+            result is not the network's; nothing is written then.
     """
     network, path = as_float32(network), pathlib.Path(path)
     if path.suffix != ".tflite":
         raise ExportError(f"{path}: the name of a TFLite file must end in .tflite.")
+    info = variant.describe(info)
     with _temporary_folder(path, overwrite, inner=path.name) as file:
+        calibration = None
+        if variant.precision in CALIBRATED:
+            calibration = calibration_arguments(info, calibration_dir)
         with (
             tempfile.TemporaryDirectory() as saved_model,
             _failures_named(f"{path}: TFLite conversion"),
         ):
             _write_saved_model(network, saved_model, info)
-            converter = tf.lite.TFLiteConverter.from_saved_model(
-                saved_model, signature_keys=[SIGNATURE]
-            )
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-            file.write_bytes(converter.convert())
-        info_path(file).write_text(json.dumps(info, indent=2) + "\n")
-        return _compare(network, file, info, path)
+            write_tflite(file, convert(saved_model, variant.precision, calibration), info)
+        with _failures_named(f"{path}: running the exported model"):
+            figures = measure(network, file, info)
+        try:
+            _check(figures, info, path, max_psnr_drop)
+        except ExportError as error:
+            error.figures = figures
+            raise
+        add_to_info(file, {"measured": dataclasses.asdict(figures)})
+    return figures
+
+
+def _check(figures, info, path, max_psnr_drop):
+    """ExportError for a file that must not be used."""
+    if foreign := foreign_operations(figures, info):
+        raise ExportError(f"{path}: has operations that phones lack: {', '.join(foreign)}.")
+    if not math.isfinite(figures.max_difference):
+        raise ExportError(f"{path}: returns NaN, infinity or another shape; not written.")
+    allowed = TOLERANCE + (1.01 * rounding_step(info))
+    if info["precision"] == "float32" and figures.max_difference > allowed:
+        raise ExportError(
+            f"{path}: the exported model differs from the network by "
+            f"{figures.max_difference:.2g}, more than {allowed:.2g}; not written."
+        )
+    if figures.psnr_drop > max_psnr_drop:
+        raise ExportError(
+            f"{path}: loses {figures.psnr_drop:.2f} dB on noisy photographs ({figures.psnr:.2f} "
+            f"instead of {figures.psnr_keras:.2f} dB), more than {max_psnr_drop:g}; not written."
+        )
 
 
 def _write_saved_model(network, folder, info):
     archive = keras.export.ExportArchive()
     archive.track(network)
-
-    def denoise(noisy):
-        height, width = tf.shape(noisy)[1], tf.shape(noisy)[2]
-        padded = reflect_pad_batch(noisy, info["size_multiple"])
-        return {"denoised": network(padded, training=False)[:, :height, :width]}
-
-    spec = tf.TensorSpec((None, None, None, info["channels"]), tf.float32, name="noisy")
-    archive.add_endpoint(SIGNATURE, denoise, input_signature=[spec])
+    denoise, signature = wrap(network, {"input": "image", "tile": None} | info)
+    archive.add_endpoint(SIGNATURE, denoise, input_signature=signature)
     archive.write_out(str(folder), verbose=False)
     (pathlib.Path(folder) / INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
 

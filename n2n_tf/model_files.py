@@ -1,6 +1,9 @@
 """Models as files: the Keras network, and the model.json that says how to run it on pictures."""
 
 import json
+import math
+import os
+import re
 import zipfile
 
 import keras
@@ -10,6 +13,18 @@ from n2n_tf.networks import NETWORKS
 NETWORK_FILE, INFO_FILE = "network.keras", "model.json"
 # What model.json must say, and within what bounds.
 REQUIRED = {"channels": (1, 64), "size_multiple": (1, 512), "halo": (0, 4096)}
+
+
+# Of a .keras file. Keras stores them uncompressed; a network of images has no other assets.
+MEMBERS = ["config.json", "metadata.json", "model.weights.h5"]
+MAX_CONFIG_BYTES = 16 << 20  # the paper's U-Net takes 43 KiB
+_MODULES = re.compile(
+    r"keras|builtins|n2n_tf\.model|keras\.(src\.)?(activations|constraints|dtype_policies|initializers"
+    r"|layers|losses|metrics|models|ops|optimizers|random|regularizers)(\..*)?"
+)
+# Layers that run code, or read files that the configuration names.
+_REFUSED = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer",
+            "StringLookup", "IntegerLookup", "TextVectorization", "Hashing"}  # fmt: skip
 
 
 class ModelError(ValueError):
@@ -70,6 +85,15 @@ def read_info(path):
         raise ModelError(f"{path}: missing; it was written beside the model, copy both.") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read ({error}).") from error
+    return check_info(info, path)
+
+
+def check_info(info, path):
+    """Returns what a model.json says if it says enough.
+
+    Raises:
+        ModelError: naming `path` and the first entry that is missing or wrong.
+    """
     for key, (low, high) in REQUIRED.items():
         value = info.get(key) if isinstance(info, dict) else None
         if type(value) is not int or not low <= value <= high:
@@ -83,19 +107,67 @@ def load_network(path):
     """Reads a `.keras` file; code stored in such a file is never run.
 
     Raises:
-        ModelError: if it is damaged or asks for code to be run.
+        ModelError: if it is damaged, asks for code to be run, or declares more than it holds.
     """
     import n2n_tf.model  # noqa: F401, lets Keras know the class of a saved trainer
 
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: damaged, truncated or no .keras file at all.")
     try:
+        _check_archive(path)
         network = keras.models.load_model(path, compile=False, safe_mode=True)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     except Exception as error:  # Keras raises many types on damaged files
         raise ModelError(
             f"{path}: cannot be loaded as a Keras model ({first_line(error)})."
         ) from error
     return as_float32(getattr(network, "network", network))
+
+
+def _check_archive(path):
+    """Refuses a .keras file that could do harm before Keras sees it."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        if sorted(member.filename for member in archive.infolist()) != MEMBERS:
+            raise ModelError(
+                f"cannot be loaded as a Keras model: it must hold {', '.join(MEMBERS)} and nothing "
+                "else."
+            )
+        if any(m.compress_type != zipfile.ZIP_STORED for m in members.values()):
+            raise ModelError("its members are compressed, which Keras never does; save it again.")
+        if sum(m.file_size for m in members.values()) > os.path.getsize(path):
+            raise ModelError("declares members larger than the file.")
+        if members["config.json"].file_size > MAX_CONFIG_BYTES:
+            raise ModelError(f"its config.json has more than {MAX_CONFIG_BYTES} bytes.")
+        config = json.loads(archive.read("config.json"))
+    _check_objects(config)
+    _check_weights(config, members["model.weights.h5"].file_size)
+
+
+def _check_objects(config):
+    """Every object that a configuration names must be one of Keras, or our trainer."""
+    waiting = [config]
+    while waiting:
+        item = waiting.pop()
+        waiting += item.values() if isinstance(item, dict) else item if type(item) is list else []
+        if not isinstance(item, dict) or "class_name" not in item:
+            continue
+        module, name = str(item.get("module") or "keras"), str(item["class_name"])
+        if not _MODULES.fullmatch(module) or name in _REFUSED:
+            raise ModelError(
+                f"cannot be loaded as a Keras model: it asks for {module:.60}.{name:.60}, which "
+                "could run code or read other files. Save a network of plain Keras layers."
+            )
+
+
+def _check_weights(config, stored_bytes):
+    """Weights that a configuration declares must be in the file: they take memory when built."""
+    with keras.StatelessScope(initialize_variables=False):  # variables get a shape, and no memory
+        network = keras.saving.deserialize_keras_object(config | {"compile_config": None})
+        numbers = sum(math.prod(weight.shape) for weight in network.weights)
+    if numbers > stored_bytes:
+        raise ModelError(f"declares {numbers} weights and stores {stored_bytes} bytes of them.")
 
 
 def as_float32(network):

@@ -33,7 +33,8 @@ def plan_tiles(height, width, tile, halo, size_multiple):
 
     Args:
         height, width: int, size of the image in pixels, multiples of `size_multiple`.
-        tile: int, side of the window read, a multiple of `size_multiple`, above `2 * halo`.
+        tile: int, side of the window read, or (height, width); multiples of `size_multiple`, above
+            `2 * halo`.
         halo: int, margin in pixels between what is kept and the border of the window, except where
             that border is the image's own.
         size_multiple: int, windows begin at multiples of this.
@@ -49,19 +50,26 @@ def plan_tiles(height, width, tile, halo, size_multiple):
         >>> [t.keep for t in plan_tiles(64, 160, tile=96, halo=16, size_multiple=32)]
         [(0, 64, 0, 80), (0, 64, 80, 160)]
     """
-    for name, value in (("height", height), ("width", width), ("tile", tile)):
+    tile_height, tile_width = _sides(tile)
+    sides = ("height", height), ("width", width), ("tile", tile_height), ("tile", tile_width)
+    for name, value in sides:
         if value <= 0 or value % size_multiple:
             raise ValueError(
                 f"`{name}` must be a positive multiple of {size_multiple} pixels. "
                 f"Received: {name}={value}."
             )
-    rows = _plan_axis(height, tile, halo, size_multiple)
-    columns = _plan_axis(width, tile, halo, size_multiple)
+    rows = _plan_axis(height, tile_height, halo, size_multiple)
+    columns = _plan_axis(width, tile_width, halo, size_multiple)
+    window = min(tile_height, height), min(tile_width, width)
     return [
-        Tile(top, left, min(tile, height), min(tile, width), (*kept_rows, *kept_columns))
+        Tile(top, left, *window, (*kept_rows, *kept_columns))
         for top, kept_rows in rows
         for left, kept_columns in columns
     ]
+
+
+def _sides(tile):
+    return (tile, tile) if isinstance(tile, int) else tile
 
 
 def _plan_axis(size, tile, halo, size_multiple):
@@ -83,7 +91,7 @@ def _plan_axis(size, tile, halo, size_multiple):
     return [(start, (edges[i], edges[i + 1])) for i, start in enumerate(starts)]
 
 
-def denoise_tiled(denoise, image, tile, halo, size_multiple, progress=None):
+def denoise_tiled(denoise, image, tile, halo, size_multiple, progress=None, fixed=False):
     """Runs a network over an image of any size, tile by tile.
 
     Args:
@@ -92,6 +100,7 @@ def denoise_tiled(denoise, image, tile, halo, size_multiple, progress=None):
         image: float32 array [height, width, channels], any height and width.
         tile, halo, size_multiple: as in `plan_tiles`.
         progress: None or callable(tiles done, tiles in all), called before the first tile too.
+        fixed: bool, the network takes windows of exactly `tile`: smaller images are mirror-padded.
 
     Returns:
         float32 array of the shape of `image`.
@@ -100,7 +109,10 @@ def denoise_tiled(denoise, image, tile, halo, size_multiple, progress=None):
         ValueError: if the network's output has another shape than its input.
     """
     height, width = image.shape[:2]
-    padded = reflect_pad(image, round_up(height, size_multiple), round_up(width, size_multiple))
+    sides = (round_up(side, size_multiple) for side in (height, width))
+    if fixed:
+        sides = map(max, sides, _sides(tile))
+    padded = reflect_pad(image, *sides)
     result = np.empty(padded.shape, np.float32)
     tiles = plan_tiles(*padded.shape[:2], tile, halo, size_multiple)
     if progress:

@@ -3,18 +3,20 @@
 import dataclasses
 import io
 import pathlib
-import struct
 
 import numpy as np
 
 from pipelines.atomic_files import atomic_file
+from pipelines.image_headers import (
+    ImageFileError,
+    bmp_size,
+    check_jpeg,
+    check_png,
+    check_size,
+    check_tiff,
+)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-MAX_PIXELS = 400_000_000  # beyond this a file is taken for a mistake or an attack
-
-
-class ImageFileError(ValueError):
-    """A file that is not a usable image; the message names the file and the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +97,8 @@ def decode_image(data, path):
             raise ImageFileError("holds NaN or infinite pixels.")
     except ImageFileError as error:
         raise ImageFileError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise ImageFileError(f"{path}: its pixels do not fit into memory.") from error
     except Exception as error:  # the codecs raise many types on damaged files
         raise ImageFileError(f"{path}: damaged or truncated {kind} ({error}).") from error
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -107,42 +111,19 @@ def _decode_png(data):
     """-> [H, W] or [H, W, 2, 3 or 4]; palettes, few bits and transparent colours are expanded."""
     import imagecodecs  # OpenCV loses which files are gray with alpha
 
-    _check_size(*struct.unpack_from(">II", data, 16))
-    return imagecodecs.png_decode(data)
+    return imagecodecs.png_decode(check_png(data))
 
 
 def _decode_jpeg(data):
     """-> [H, W] or [H, W, 3], upright."""
-    frame = _jpeg_frame(data)
-    height, width = struct.unpack_from(">HH", data, frame + 5)
-    _check_size(width, height)
-    if data.find(b"\xff\xd9", frame) < 0:  # OpenCV 4 would fill the missing part with gray
-        raise ImageFileError("truncated JPEG (it has no end).")
+    check_jpeg(data)
     cv2 = _opencv()  # of its flags only the colour ones turn a JPEG upright
     return _decode_opencv(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
 
 
-def _jpeg_frame(data):
-    """Offset of the marker of the frame header. Source: ITU T.81, B.1.1 and B.2.2."""
-    at = 2
-    while (at := data.find(b"\xff", at)) >= 0:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return at
-        if marker == 0xFF:  # padding
-            at += 1
-        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # these have no length
-            at += 2
-        else:
-            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
-    raise ImageFileError("damaged or truncated JPEG (it has no frame).")
-
-
 def _decode_bmp(data):
     """-> [H, W] or [H, W, 3 or 4]."""
-    old = struct.unpack_from("<I", data, 14)[0] == 12  # the header of OS/2
-    width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
-    _check_size(width, abs(height))
+    check_size(*bmp_size(data))
     return _decode_opencv(data, _opencv().IMREAD_UNCHANGED)
 
 
@@ -174,10 +155,7 @@ def _decode_tiff(data):
 
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         page = tiff.pages.first
-        others = [p for p in tiff.pages[1:] if not p.is_reduced]  # a thumbnail is no page
-        if others or page.imagedepth > 1:
-            raise ImageFileError("has several pages; split it into single images first.")
-        _check_tiff(page)
+        check_tiff(tiff)
         pixels = page.asarray()
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
             pixels = np.moveaxis(pixels, 0, -1)
@@ -189,25 +167,6 @@ def _decode_tiff(data):
             pixels = _straight_alpha(pixels)
         orientation = page.tags.get("Orientation")
         return _upright(pixels, orientation.value if orientation else 1)
-
-
-# Gray may have 3 samples: so GDAL writes RGB of 16 bits.
-_TIFF_SAMPLES = {"MINISBLACK": (1, 2, 3, 4), "MINISWHITE": (1, 2), "RGB": (3, 4)}
-
-
-def _check_tiff(page):
-    """Raises ImageFileError for what cannot become gray or RGB, before any pixel is decoded."""
-    _check_size(page.imagewidth, page.imagelength)
-    _check_size(page.tilewidth, page.tilelength)
-    colours = getattr(page.photometric, "name", page.photometric)
-    if colours not in _TIFF_SAMPLES:
-        raise ImageFileError(f"TIFF colours are {colours}; convert to RGB or gray.")
-    if page.bitspersample not in (8, 16, 32, 64):
-        raise ImageFileError(f"{page.bitspersample} bits per sample; convert to 8 or 16.")
-    if page.samplesperpixel not in _TIFF_SAMPLES[colours]:
-        raise ImageFileError(f"{page.samplesperpixel} samples per pixel are no gray or RGB image.")
-    if colours == "MINISWHITE" and page.dtype.kind != "u":
-        raise ImageFileError(f"{page.dtype} pixels of colours MINISWHITE have no black.")
 
 
 def _straight_alpha(pixels):
@@ -226,11 +185,6 @@ def _upright(pixels, orientation):
         pixels = pixels.swapaxes(0, 1)
     pixels = pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
     return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
-
-
-def _check_size(width, height):
-    if width * height > MAX_PIXELS:
-        raise ImageFileError(f"{width} x {height} pixels, more than the {MAX_PIXELS} allowed.")
 
 
 _KINDS = {  # first bytes, decoder

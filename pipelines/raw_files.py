@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import rawpy
 
-from pipelines import dng_tags, raw_tags
+from pipelines import dng_tags, image_headers, raw_tags
 from pipelines.bayer import PATTERNS
 from pipelines.dng import SRGB_FROM_XYZ
 from pipelines.raw_frame import RawFileError, RawFrame
@@ -23,6 +23,10 @@ _ORIENTATION_OF_FLIP = {0: 1, 1: 2, 3: 3, 2: 4, 4: 5, 6: 6, 7: 7, 5: 8}
 
 # EXIF data that TIFF/EP cameras keep in the main directory.
 _EXIF_CODES = {33434, 33437, 34850, 34855, 36867, *range(37377, 37387)}
+
+# Lossless JPEG stores at most 8 pixels in a byte. LibRaw fills up what a file claims and has not,
+# for minutes.
+_MAX_PIXELS_PER_BYTE = 64
 
 _NO_MOSAIC = (
     "no Bayer mosaic (LinearRaw DNG, sRaw, Foveon or a monochrome sensor). Give the camera's "
@@ -41,14 +45,16 @@ def read_raw(path: str | os.PathLike) -> RawFrame:
 
     Raises:
         FileNotFoundError: no such file.
-        RawFileError: empty, truncated, corrupt or not a raw; or a raw without a 2 x 2 Bayer
-            mosaic of integers (X-Trans, LinearRaw, sRaw, Foveon, monochrome, floating point).
+        RawFileError: empty, truncated, corrupt, too large or not a raw; or a raw without a 2 x 2
+            Bayer mosaic of integers (X-Trans, LinearRaw, sRaw, Foveon, monochrome, floating
+            point).
     """
     path = Path(path)
     metadata = _metadata_of(path)
     _refuse_by_tags(path, metadata)
     try:
         with rawpy.imread(str(path)) as raw:
+            _refuse_by_size(path, raw)
             _refuse_by_sensor(path, raw)
             return _frame_of(path, raw, _with_thumbnail_tags(raw, metadata))
     except rawpy.LibRawFileUnsupportedError as error:
@@ -141,6 +147,21 @@ def _last_byte(directory: Directory) -> int:
         )
         end = max([end, *(int(offset + length) for offset, length in places)])
     return end
+
+
+def _refuse_by_size(path: Path, raw: rawpy.RawPy) -> None:
+    """Refuses, before decoding, more pixels than are admitted or than the file can hold."""
+    height, width = raw.sizes.raw_height, raw.sizes.raw_width
+    try:
+        image_headers.check_size(width, height)
+    except image_headers.ImageFileError as error:
+        raise RawFileError(f"{path}: {error}") from error
+    size = path.stat().st_size
+    if height * width > _MAX_PIXELS_PER_BYTE * size:
+        raise RawFileError(
+            f"{path}: corrupt or truncated: {width} x {height} pixels are not in {size} bytes. "
+            "Copy the file again from the card or leave it out."
+        )
 
 
 def _refuse_by_sensor(path: Path, raw: rawpy.RawPy) -> None:

@@ -14,7 +14,8 @@ import pytest
 from n2n_tf.denoiser import Denoiser
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-MADE = {"saved_model", "model.tflite", "model.tflite.json"}
+TFLITE = "model_dynamic_float32.tflite"
+MADE = {"saved_model", TFLITE, f"{TFLITE}.json", "report.md"}
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +53,19 @@ def test_a_real_process_writes_both_and_the_denoiser_takes_them(model, tmp_path)
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    first, second = done.stdout.splitlines()
+    first, second, _, *table, cost = done.stdout.splitlines()
+    assert cost == "one: 84 parameters"
     assert first.startswith("exported/here/saved_model: ") and "differs from the network" in first
-    assert second.startswith("exported/here/model.tflite: ") and " kB, differs" in second
+    assert second.startswith(f"exported/here/{TFLITE}: ") and " kB, differs" in second
+    assert table[2].startswith(f"| {TFLITE} ") and len(table) == 3
+    assert (tmp_path / "exported/here/report.md").read_text().startswith("\n".join(table))
     folder = tmp_path / "exported/here"
     assert {p.name for p in folder.iterdir()} == MADE
     image = np.random.default_rng(0).random((21, 30, 3), np.float32)
     expected = Denoiser.load(model)(image)
-    for name in ("saved_model", "model.tflite"):
+    for name in ("saved_model", TFLITE):
         loaded = Denoiser.load(folder / name)
-        assert loaded.info == json.loads((model / "model.json").read_text())
+        assert loaded.info.items() >= json.loads((model / "model.json").read_text()).items()
         np.testing.assert_allclose(loaded(image), expected, rtol=0, atol=1e-5)
 
 
@@ -89,21 +93,23 @@ def refused(ended, *words):
 
 def test_what_exists_is_told_before_anything_is_written(export, model, tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/model.tflite").write_text("mine")
-    refused(export(f"--model={model}", "-o", "out"), "out/model.tflite exists already")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["model.tflite"]
+    (tmp_path / f"out/{TFLITE}").write_text("mine")
+    refused(
+        export(f"--model={model}", "-o", "out"), "out/model_dynamic_float32.tflite exists already"
+    )
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [TFLITE]
     (tmp_path / "out/saved_model").mkdir()
     (tmp_path / "out/saved_model/photo.png").write_text("a photo")
     ended = export(f"--model={model}", "-o", "out", "--overwrite")
     refused(ended, "out/saved_model: is a folder but no SavedModel")
     assert (tmp_path / "out/saved_model/photo.png").read_text() == "a photo"
-    assert (tmp_path / "out/model.tflite").read_text() == "mine"
+    assert (tmp_path / f"out/{TFLITE}").read_text() == "mine"
     command = (f"--model={model}", "-o", "out", "--overwrite", "--formats=tflite")
     assert export(*command).status == 0
-    assert (tmp_path / "out/model.tflite").read_bytes()[4:8] == b"TFL3"
+    assert (tmp_path / f"out/{TFLITE}").read_bytes()[4:8] == b"TFL3"
     # And what came of it is no source of further exports.
-    ended = export("--model=out/model.tflite", "-o", "other")
-    refused(ended, "out/model.tflite: is an export already; give the trained network")
+    ended = export(f"--model=out/{TFLITE}", "-o", "other")
+    refused(ended, f"out/{TFLITE}: is an export already; give the trained network")
     assert not (tmp_path / "other").exists()
 
 
@@ -112,9 +118,48 @@ def test_errors_are_one_line(export, model, tmp_path):
     refused(export(f"--model={model}"), "--output must be given")
     refused(export("-o", "out"), "--model must be given")
     refused(export(f"--model={model}", "-o", "out", "more"), "Unexpected argument 'more'")
-    refused(export(f"--model={model}", "-o", "out", "--formats=onnx"), "--formats=onnx")
+    wrong = {
+        "--formats=onnx": ["--formats=onnx: 'onnx' is unknown", "saved_model, tflite"],
+        "--formats=": ["--formats=", "unknown"],
+        "--precisions=float32,int4": ["'int4' is unknown", "int16x8"],
+        "--sizes=64": ["--sizes=64: write HEIGHTxWIDTH"],
+        "--sizes=64x0": ["--sizes=64x0: write HEIGHTxWIDTH"],
+        "--sizes=64x66": ["66 pixels is no multiple of 4", "64 and 68 are"],
+        "--sizes=2x4": ["2 pixels is no multiple of 4", "; 4 are"],
+        "--input=bayer_mosaic": ["3 channels takes no sensor mosaic", "--channels 4"],
+        "--black_level=64": ["go with --input=bayer_mosaic"],
+    }
+    for flag, words in wrong.items():
+        refused(export(f"--model={model}", "-o", "out", flag), *words)
+    mosaic = (f"--model={model}", "-o", "out", "--input=bayer_mosaic")
+    levels = {
+        ("--black_level=64",): ["go together"],
+        ("--black_level=64,64", "--white_level=1023"): ["give one level or four"],
+        ("--black_level=x", "--white_level=1023"): ["--black_level=x: could not convert"],
+        ("--black_level=64", "--white_level=64"): ["below --white_level=64"],
+        ("--black_level=64", "--white_level=70000"): ["beyond 16 bits"],
+    }
+    for given, words in levels.items():
+        refused(export(*mosaic, *given), *words)
+    calibrated = (f"--model={model}", "-o", "out", "--precisions=int8", "--formats=tflite")
+    refused(export(*calibrated, "--calibration_dir=nothing"), "nothing: no such folder")
+    (tmp_path / "out").rmdir()
     refused(export(f"--model={model}", "-o", "out", "--format=tflite"), "Did you mean: formats")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_loses_too_much_is_not_written_but_the_others_are(export, model, tmp_path):
+    ended = export(
+        f"--model={model}", "-o", "out", "--formats=tflite", "--precisions=float16,int8,float32",
+        "--sizes=64x64", "--max_psnr_drop=0.003",
+    )  # fmt: skip
+    assert ended.status == 1
+    assert "model_64x64_int8.tflite: loses 0." in ended.err and "not written" in ended.err
+    assert ended.err.count("\n") == 1
+    written = {f"model_64x64_{precision}.tflite" for precision in ("float16", "float32")}
+    beside = {f"{name}.json" for name in written}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == written | beside | {"report.md"}
+    assert "| model_64x64_int8.tflite: refused |" in (tmp_path / "out/report.md").read_text()
 
 
 def test_an_export_that_differs_is_reported(export, model, tmp_path, monkeypatch):

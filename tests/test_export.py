@@ -1,8 +1,10 @@
 """Exports: equal to the network at any size, runnable without us, and never written when wrong."""
 
+import hashlib
 import json
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -12,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 from tensorflow.lite.python.lite import TFLiteSavedModelConverterV2
 
-from n2n_tf import export
+from n2n_tf import export, tflite_inputs
 from n2n_tf.denoiser import Denoiser
 from n2n_tf.export import ExportError, check_free, export_saved_model, export_tflite
 from n2n_tf.model_files import describe
@@ -21,7 +23,14 @@ from n2n_tf.networks.unet import unet
 SIZES = [(63, 65), (33, 40), (64, 96), (17, 1), (1, 50), (1, 1)]
 INFO = {"network": "small", "channels": 1, "size_multiple": 2, "halo": 4}
 FOREIGN = ("Flex", "CUSTOM", "READ_VARIABLE", "VAR_HANDLE", "ASSIGN_VARIABLE")
-WRITERS = {"saved_model": export_saved_model, "model.tflite": export_tflite}
+
+
+def largest_difference_of_tflite(*arguments, **more):
+    """`export_tflite` returns all that it measured; the SavedModel's function one number."""
+    return export_tflite(*arguments, **more).max_difference
+
+
+WRITERS = {"saved_model": export_saved_model, "model.tflite": largest_difference_of_tflite}
 
 
 @pytest.fixture(scope="module")
@@ -122,20 +131,42 @@ print(sorted({{"tensorflow", "keras", "n2n_tf"}} & set(sys.modules)))
     np.testing.assert_allclose(denoised, expected_output(network, noisy), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_saved_model_serves_where_only_tensorflow_is(exported, network, tmp_path):
+    noisy = noise_image(63, 65)
+    np.save(tmp_path / "noisy.npy", noisy)
+    program = f"""
+import sys
+import numpy as np
+import tensorflow as tf
+serve = tf.saved_model.load({str(exported / "saved_model")!r}).signatures["denoise"]
+np.save("denoised.npy", serve(noisy=tf.constant(np.load("noisy.npy")))["denoised"])
+print([name for name in ("n2n_tf", "pipelines") if name in sys.modules])
+"""
+    command = [sys.executable, "-I", "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+    denoised = np.load(tmp_path / "denoised.npy")
+    np.testing.assert_allclose(denoised, expected_output(network, noisy), rtol=0, atol=1e-5)
+
+
 def test_model_json_lies_beside_and_the_denoiser_takes_both(exported):
     assert sorted(p.name for p in exported.iterdir()) == [
         "model.tflite",
         "model.tflite.json",
         "saved_model",
     ]
-    for path in (exported / "model.tflite.json", exported / "saved_model/model.json"):
-        assert json.loads(path.read_text()) == {
-            "network": "unet",
-            "channels": 3,
-            "size_multiple": 32,
-            "halo": 160,
-            "noise": "gauss25",
-        }
+    info = {"network": "unet", "channels": 3, "size_multiple": 32, "halo": 160, "noise": "gauss25"}
+    assert json.loads((exported / "saved_model/model.json").read_text()) == info
+    beside = json.loads((exported / "model.tflite.json").read_text())
+    inside = {"precision": "float32", "input": "image", "tile": None}
+    with zipfile.ZipFile(exported / "model.tflite") as archive:
+        assert json.loads(archive.read("model.json")) == info | inside
+    content = (exported / "model.tflite").read_bytes()
+    assert beside.pop("sha256") == hashlib.sha256(content).hexdigest()
+    measured = beside.pop("measured")
+    assert beside == info | inside
+    assert measured["psnr"] == pytest.approx(measured["psnr_keras"], abs=1e-3)
     image = np.random.default_rng(0).integers(0, 256, (45, 70, 3), np.uint8)
     both = [Denoiser.load(exported / name)(image).astype(int) for name in WRITERS]
     assert np.abs(both[0] - both[1]).max() <= 1  # a value at a half may round either way
@@ -172,11 +203,18 @@ def with_wrong_weights(value):
     return write
 
 
-@pytest.mark.parametrize("name, value", [("saved_model", 1.0), ("model.tflite", np.nan)])
-def test_an_export_with_other_weights_is_not_written(tmp_path, monkeypatch, name, value):
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("saved_model", 1.0, "differs from the network by"),
+        ("model.tflite", 1.0, "differs from the network by"),
+        ("model.tflite", np.nan, "returns NaN"),
+    ],
+)
+def test_an_export_with_other_weights_is_not_written(tmp_path, monkeypatch, name, value, words):
     write, path = WRITERS[name], tmp_path / name
     monkeypatch.setattr(export, "_write_saved_model", with_wrong_weights(value))
-    with pytest.raises(ExportError, match="differs from the network by") as caught:
+    with pytest.raises(ExportError, match=words) as caught:
         write(small_network(), path, INFO)
     assert str(path) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -191,7 +229,7 @@ def test_a_network_that_returns_nan_is_not_exported(tmp_path):
 
 
 def test_an_export_without_the_padding_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "reflect_pad_batch", lambda images, multiple: images)
+    monkeypatch.setattr(tflite_inputs, "reflect_pad_batch", lambda images, multiple: images)
     with pytest.raises(ExportError, match="running the exported model failed"):
         export_saved_model(small_network(), tmp_path / "saved_model", INFO)
     assert list(tmp_path.iterdir()) == []
@@ -241,7 +279,7 @@ def test_mixed_precision_is_exported_in_float32(tmp_path):
     for layer in plain.layers:
         layer.dtype_policy = keras.DTypePolicy("float32")
     plain.set_weights(network.get_weights())
-    assert export_tflite(network, path, INFO) < 1e-5
+    assert export_tflite(network, path, INFO).max_difference < 1e-5
     noisy = noise_image(8, 8, channels=1)
     np.testing.assert_allclose(Denoiser.load(path).run(noisy), plain(noisy), rtol=0, atol=1e-6)
 

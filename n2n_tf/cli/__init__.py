@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import re
 import sys
@@ -29,7 +30,9 @@ def start(main, name, module, tensorflow=True):
 
     def parse(argv):
         try:
-            return flags.FLAGS(argv)
+            arguments = flags.FLAGS(argv)
+            _check_finite()
+            return arguments
         except flags.Error as error:
             sys.exit(fail(f"{_flag_text(error)} (see {name} --help)"))
 
@@ -54,6 +57,14 @@ def start(main, name, module, tensorflow=True):
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     app.run(guarded, flags_parser=parse)
+
+
+def _check_finite():
+    """NaN and infinity pass the bounds of absl's flags, and are meant nowhere."""
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise flags.IllegalFlagValueError(f"flag --{name}={value}: must be a finite number")
 
 
 def expected_errors():

@@ -23,26 +23,17 @@ REQUIRED_GAIN = flags.DEFINE_float(
 )
 
 NOISE = "gauss25"
-TRAIN_PHOTOS = (
-    "astronaut colorwheel hubble_deep_field immunohistochemistry retina stereo_motorcycle"
-).split()
-HELD_OUT_PHOTOS = "cat coffee rocket".split()
-PHOTO_SIDE = 512  # larger photos are cropped to this side in pixels
 CROP = 96  # side of the zoomed part in pixels
 
 
 def write_photos(folder, names):
-    """Writes photos that scikit-image ships as PNGs, the middle of larger ones."""
-    import skimage.data
-
+    """Writes photos that scikit-image ships as PNGs."""
+    from pipelines.embedded_photos import embedded_photo
     from pipelines.image_files import write_image
 
     folder.mkdir(parents=True)
     for name in names:
-        photo = getattr(skimage.data, name)()
-        photo = photo[0] if isinstance(photo, tuple) else photo  # of a stereo pair the left one
-        top, left = ((max(0, side - PHOTO_SIDE)) // 2 for side in photo.shape[:2])
-        write_image(folder / f"{name}.png", photo[top : top + PHOTO_SIDE, left : left + PHOTO_SIDE])
+        write_image(folder / f"{name}.png", embedded_photo(name))
 
 
 def recipe():
@@ -117,15 +108,16 @@ def main(arguments):
     from n2n_tf.evaluation import SEED, evaluate, load_clean
     from n2n_tf.export import export_saved_model, export_tflite
     from n2n_tf.training import train
+    from pipelines.embedded_photos import FIRST_SET, SECOND_SET
     from pipelines.image_files import write_image
     from pipelines.image_folder import ImageFolder
     from pipelines.noise import parse_noise
 
     started = time.monotonic()
     output = fresh_folder(pathlib.Path(OUTPUT.value))
-    write_photos(output / "photos/train", TRAIN_PHOTOS)
-    write_photos(output / "photos/held_out", HELD_OUT_PHOTOS)
-    print(f"Training a small U-Net on {len(TRAIN_PHOTOS)} noisy photos, sigma 25; no clean ones.")
+    write_photos(output / "photos/train", FIRST_SET)
+    write_photos(output / "photos/held_out", SECOND_SET)
+    print(f"Training a small U-Net on {len(FIRST_SET)} noisy photos, sigma 25; no clean ones.")
     held_out = load_clean(output / "photos/held_out", 3)
     train(recipe(), ImageFolder(output / "photos/train"), output / "model", held_out[:1])
 

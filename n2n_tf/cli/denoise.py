@@ -20,12 +20,14 @@ folder, files keep their names, and their places below the folder they were foun
 become PNGs. Nothing is overwritten without --overwrite, and no input ever is.
 """
 
+import os
 import pathlib
 import sys
 
 from absl import app, flags
 
 from n2n_tf import cli
+from pipelines import image_headers
 
 MODEL = flags.DEFINE_string(
     "model",
@@ -70,6 +72,9 @@ RAW_PATTERN = flags.DEFINE_enum(
 )
 BLACK = flags.DEFINE_float("black", 0.0, "Black level of a sensor dump.", 0.0)
 WHITE = flags.DEFINE_integer("white", None, "White (clip) level of a sensor dump.", 1)
+MAX_MEGAPIXELS = flags.DEFINE_float(
+    "max_megapixels", 400.0, "Refuse files of more; their pixels would need much memory.", 0.0
+)
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
 
 
@@ -132,7 +137,7 @@ def _list(folder):
     """The raws below a folder, or its images if it holds none: pictures beside raws are theirs."""
     from pipelines.image_files import list_images
 
-    raws = [p for p in folder.rglob("*") if p.is_file() and p.name[0] != "." and is_raw(p)]
+    raws = [p for p in folder.rglob("*") if not p.is_dir() and p.name[0] != "." and is_raw(p)]
     return sorted(raws) or list_images(folder)
 
 
@@ -147,10 +152,10 @@ def _name(file, root):
 
 def _check(pairs):
     """No output may be an input, another's output, or, without --overwrite, a file that exists."""
-    sources = {source.resolve() for source, _ in pairs}
+    sources = {os.path.realpath(source) for source, _ in pairs}
     taken = {}
     for source, target in pairs:
-        if target.resolve() in sources:
+        if os.path.realpath(target) in sources:
             raise ValueError(
                 f"{source}: its result {target} would replace an input; give another output."
             )
@@ -165,6 +170,7 @@ def main(inputs):
     """Denoises every input; a file that fails is named and does not stop the others."""
     if not inputs:
         raise app.UsageError("No input: name image files or folders.")
+    image_headers.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
     pairs = plan(inputs, OUTPUT.value)
     _check_preview(pairs)
 

@@ -25,6 +25,7 @@ import sys
 from absl import app, flags
 
 from n2n_tf import cli
+from pipelines import image_headers
 
 MODEL = flags.DEFINE_string(
     "model",
@@ -56,6 +57,9 @@ OUTPUT = flags.DEFINE_string("output", None, "JSON file to write with every figu
 SAVE_IMAGES = flags.DEFINE_string(
     "save_images", None, "Folder for clean, noisy and denoised PNGs of the first repeat."
 )
+MAX_MEGAPIXELS = flags.DEFINE_float(
+    "max_megapixels", 400.0, "Refuse files of more; their pixels would need much memory.", 0.0
+)
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
 
 
@@ -66,6 +70,7 @@ def main(arguments):
 
     from pipelines.noise import RAW_KINDS, parse_noise
 
+    image_headers.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
     noise = parse_noise(NOISE.value)
     if noise.kind in ("none", "profile"):
         raise ValueError(

@@ -1,0 +1,163 @@
+"""What image files say of themselves, checked before any pixel is decoded.
+
+A few bytes can claim pixels that no memory holds, or ask for hours of decoding: so sizes are held
+against a limit, and what is stored against what the header says.
+Source: PNG specification, second edition; ITU T.81; TIFF 6.0.
+"""
+
+import itertools
+import math
+import struct
+import zlib
+
+# Beyond this a file is taken for a mistake or an attack: no camera has as many pixels, and as
+# float32 RGB they are 4.8 GB. `n2n-denoise --max_megapixels` and its like set it.
+MAX_PIXELS = 400_000_000
+MAX_THUMBNAILS = 64  # of a TIFF
+MAX_SCANS = 10  # of a JPEG of MAX_PIXELS, as a progressive one has; a smaller one may have more
+
+
+class ImageFileError(ValueError):
+    """A file that is not a usable image; the message names the file and the reason."""
+
+
+def check_size(width, height):
+    """Raises ImageFileError for more than `MAX_PIXELS` pixels.
+
+    Example:
+        >>> check_size(20_000, 20_000)
+    """
+    if width * height > MAX_PIXELS:
+        raise ImageFileError(
+            f"{width} x {height} pixels, more than the {MAX_PIXELS / 1e6:g} megapixels allowed "
+            "(--max_megapixels)."
+        )
+
+
+def check_png(data):
+    """Checks a PNG and returns it without text, profiles and whatever else is no pixel.
+
+    Such chunks are compressed too: a megabyte of them takes longer to read than a large photo.
+    """
+    kept, at = [data[:8]], 8
+    while at + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        name = data[at + 4 : at + 8]
+        if name[:1].isupper() or name == b"tRNS":  # critical chunks begin with a capital letter
+            kept.append(data[at : at + 12 + length])
+        at += 12 + length
+    if len(kept) == 1 or kept[1][4:8] != b"IHDR":
+        raise ImageFileError("damaged PNG (it does not begin with its header).")
+    width, height, depth, colour = struct.unpack_from(">IIBB", kept[1], 8)
+    check_size(width, height)
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 4)
+    _check_inflated(kept, height * (1 + math.ceil(width * samples * depth / 8)))
+    return b"".join(kept)
+
+
+def _check_inflated(chunks, expected):
+    """Refuses a PNG whose compressed pixels are far more than the `expected` bytes."""
+    packed = b"".join(chunk[8:-4] for chunk in chunks if chunk[4:8] == b"IDAT")
+    most = 2 * expected + 65536  # interlaced ones have a few more, sloppy ones a rest at the end
+    if len(zlib.decompressobj().decompress(packed, most)) >= most:
+        raise ImageFileError("damaged PNG (it holds far more pixels than its header says).")
+
+
+def check_jpeg(data):
+    """Raises ImageFileError for a JPEG that is too large, truncated, or of endlessly many scans."""
+    width, height, scans = _jpeg_size(data)
+    check_size(width, height)
+    if not data.find(b"\xff\xd9", _jpeg_frame(data)) > 0:  # OpenCV 4 would fill up with gray
+        raise ImageFileError("truncated JPEG (it has no end).")
+    if width * height * scans > MAX_SCANS * MAX_PIXELS:
+        raise ImageFileError(f"a JPEG of {scans} scans, which would take minutes to decode.")
+
+
+def _jpeg_size(data):
+    """Width, height and number of scans of a JPEG."""
+    frame = _jpeg_frame(data)
+    height, width = struct.unpack_from(">HH", data, frame + 5)
+    return width, height, data.count(b"\xff\xda", frame)
+
+
+def _jpeg_frame(data):
+    """Offset of the marker of a JPEG's frame header. Source: ITU T.81, B.1.1 and B.2.2."""
+    at = 2
+    while (at := data.find(b"\xff", at)) >= 0:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return at
+        if marker == 0xFF:  # padding
+            at += 1
+        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # these have no length
+            at += 2
+        else:
+            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    raise ImageFileError("damaged or truncated JPEG (it has no frame).")
+
+
+def bmp_size(data):
+    """Width and height of a BMP."""
+    old = struct.unpack_from("<I", data, 14)[0] == 12  # the header of OS/2
+    width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
+    return width, abs(height)
+
+
+# Gray may have 3 samples: so GDAL writes RGB of 16 bits.
+_TIFF_SAMPLES = {"MINISBLACK": (1, 2, 3, 4), "MINISWHITE": (1, 2), "RGB": (3, 4)}
+# Compressions of bytes, whose result has a known length. The others, JPEG apart, are whole image
+# files within the TIFF, with sizes of their own.
+_TIFF_COMPRESSIONS = (
+    "NONE", "LZW", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS", "LZMA", "ZSTD", "JPEG",
+)  # fmt: skip
+
+
+def check_tiff(tiff):
+    """Raises ImageFileError for what is not one gray or RGB image of an admissible size.
+
+    Args:
+        tiff: open `tifffile.TiffFile`.
+    """
+    page = tiff.pages.first
+    others = list(itertools.islice(tiff.pages, 1, MAX_THUMBNAILS + 2))
+    thumbnails = all(other.is_reduced for other in others) and len(others) <= MAX_THUMBNAILS
+    if not thumbnails or page.imagedepth > 1:
+        raise ImageFileError("has several pages; split it into single images first.")
+    check_size(page.imagewidth, page.imagelength)
+    colours = getattr(page.photometric, "name", page.photometric)
+    if colours not in _TIFF_SAMPLES:
+        raise ImageFileError(f"TIFF colours are {colours}; convert to RGB or gray.")
+    if page.bitspersample not in (8, 16, 32, 64):
+        raise ImageFileError(f"{page.bitspersample} bits per sample; convert to 8 or 16.")
+    if page.samplesperpixel not in _TIFF_SAMPLES[colours]:
+        raise ImageFileError(f"{page.samplesperpixel} samples per pixel are no gray or RGB image.")
+    if colours == "MINISWHITE" and page.dtype.kind != "u":
+        raise ImageFileError(f"{page.dtype} pixels of colours MINISWHITE have no black.")
+    compression = getattr(page.compression, "name", page.compression)
+    if compression not in _TIFF_COMPRESSIONS:
+        raise ImageFileError(f"TIFF compression is {compression}; save it with Deflate or none.")
+    _check_tiles(page, tiff.filehandle.size)
+    if compression == "JPEG":
+        _check_jpeg_tiles(tiff.filehandle, page)
+
+
+def _check_tiles(page, file_bytes):
+    """Every strip or tile is stored, and all are no larger than an image, or the file, may be."""
+    if page.is_tiled:
+        across = -(-page.imagewidth // page.tilewidth)
+        down = -(-page.imagelength // page.tilelength)
+        check_size(across * page.tilewidth, down * page.tilelength)
+    if len(page.dataoffsets) < math.prod(page.chunked):  # tifffile would fill up, one by one
+        raise ImageFileError("damaged or truncated TIFF (it lacks some of its strips or tiles).")
+    if sum(page.databytecounts) > 4 * file_bytes:  # blank ones may be shared
+        raise ImageFileError("damaged or truncated TIFF (its tiles are larger than the file).")
+
+
+def _check_jpeg_tiles(file, page):
+    """No JPEG within the TIFF is larger than its tile, or of endlessly many scans."""
+    tile = page.tilewidth or page.imagewidth, page.tilelength or page.imagelength
+    for offset, length in zip(page.dataoffsets, page.databytecounts, strict=False):
+        file.seek(offset)
+        width, height, scans = _jpeg_size(file.read(length))
+        if width > tile[0] or height > tile[1] or scans > MAX_SCANS:
+            raise ImageFileError("damaged TIFF (it holds a JPEG that is larger than its tile).")
