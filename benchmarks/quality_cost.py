@@ -51,6 +51,7 @@ def measure(name, images):
         epochs=EPOCHS.value,
         batch_size=4,
         augment=True,
+        holdout=0.0,
         ema_decay=0.99,  # over a hundred steps, a small part even of a short training
     )
     folder = pathlib.Path(OUTPUT.value) / name.replace(" ", "_").replace(",", "")

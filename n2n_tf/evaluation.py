@@ -47,7 +47,7 @@ class Result:
 FIGURES = ("psnr_noisy", "ssim_noisy", "psnr", "ssim")
 
 
-def load_clean(folder, channels):
+def load_clean(folder, channels, most=None):
     """Reads the images of a folder as [(name, clean image)], sorted by path.
 
     Args:
@@ -55,6 +55,7 @@ def load_clean(folder, channels):
         channels: 1 or 3: uint8 or uint16 [H, W, channels]; gray and RGB are converted into each
             other. 4: float32 [H / 2, W / 2, 4], the photographs unprocessed to packed camera raw,
             each by a camera of its own that its name decides.
+        most: int, how many are read, the first by path; None: all.
 
     Raises:
         ImageFileError: for a missing or empty folder, or any image that cannot be read or scored: a
@@ -66,7 +67,7 @@ def load_clean(folder, channels):
             f"Images are evaluated as gray, RGB or raw. Received: channels={channels}."
         )
     root = pathlib.Path(folder)
-    named = [(p.relative_to(root).as_posix(), p) for p in list_images(root)]
+    named = [(p.relative_to(root).as_posix(), p) for p in list_images(root)[:most]]
     if channels == 4:
         return [(name, _read_as_raw(path, name)) for name, path in named]
     return [(name, _read(path, channels)) for name, path in named]

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from n2n_tf.losses import n2n_loss
 from n2n_tf.networks import NETWORKS
+from n2n_tf.strategies import several_workers
 from n2n_tf.subsamplers import DRAW, take_pixels
 from n2n_tf.tiling import reflect_pad_batch
 
@@ -14,7 +15,9 @@ class Neighbor2Neighbor(keras.Model):
     """Trains any denoising network from noisy images alone (Huang et al., CVPR 2021).
 
     `fit` takes batches of noisy images, `evaluate` pairs (noisy, clean), `predict` and calling take
-    noisy images of any size. Ship `network`, not this trainer.
+    noisy images of any size. Ship `network`, not this trainer. Built in the scope of a
+    `tf.distribute` strategy, N replicas that share a batch evenly take the step that one replica
+    takes with the whole batch.
 
     Args:
         network: functional `keras.Model`, [batch, height, width, channels] -> the same shape.
@@ -22,7 +25,8 @@ class Neighbor2Neighbor(keras.Model):
             `n2n_tf.schedules.PaperSchedule` raises epoch by epoch.
         subsampler: "random" (neighbours, section 4.1) or "fixed" (appendix B).
         k: int, side of the sub-sampler's cells in pixels.
-        seed: int; with the number of the step it decides every sub-sampler drawn.
+        seed: int; with `optimizer.iterations` it decides every sub-sampler drawn. (A step that
+            loss scaling skips is not counted there, and its sub-sampler is the next step's.)
         size_multiple: int, sides of images are mirror-padded to multiples of this before the
             network and cropped after it. Default: the network's own, 1 if unknown.
 
@@ -54,7 +58,7 @@ class Neighbor2Neighbor(keras.Model):
             shape=(), initializer=keras.initializers.Constant(gamma), trainable=False, name="gamma"
         )
         names = ("loss", "reconstruction", "regularisation", "psnr", "ssim")
-        self.means = {name: keras.metrics.Mean(name=name) for name in names}
+        self.means = {name: ReplicatedMean(name=name) for name in names}
         self.built = True
 
     def call(self, noisy, training=None):
@@ -66,12 +70,8 @@ class Neighbor2Neighbor(keras.Model):
     def train_step(self, data):
         """One step of the paper's Algorithm 1 on noisy images [batch, height, width, channels]."""
         noisy, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        batch, height, width = tf.unstack(tf.shape(noisy)[:3])
-        step = tf.cast(self.optimizer.iterations, tf.int64)
-        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
-
-        # A random neighbor sub-sampler G = (g1, g2), and the pair it takes from y.
-        g1, g2 = DRAW[self.subsampler](batch, height, width, seed, self.k)
+        replica = tf.distribute.get_replica_context()
+        g1, g2 = self._draw(tf.shape(noisy), replica)  # a random neighbor sub-sampler G
         sub_input, sub_target = take_pixels(noisy, g1, self.k), take_pixels(noisy, g2, self.k)
 
         # f(y) with no gradients, sampled by the same G.
@@ -82,14 +82,25 @@ class Neighbor2Neighbor(keras.Model):
             sub_output = self(sub_input, training=True)
             total, rec, reg = n2n_loss(sub_output, sub_target, *denoised_pair, self.gamma)
             # Keras sums gradients over replicas; the loss is a mean over the global batch.
-            loss = total / tf.distribute.get_strategy().num_replicas_in_sync
-            scaled = self.optimizer.scale_loss(loss)
+            scaled = self.optimizer.scale_loss(total / replica.num_replicas_in_sync)
         variables = self.network.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        gradients = tape.gradient(scaled, variables)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = _overflow_everywhere(gradients, replica)
+        self.optimizer.apply(gradients, variables)
 
-        for name, value in (("loss", total), ("reconstruction", rec), ("regularisation", reg)):
-            self.means[name].update_state(value)
-        return self._results("loss", "reconstruction", "regularisation") | {"gamma": self.gamma}
+        self._update(1, loss=total, reconstruction=rec, regularisation=reg)
+        return self._results("loss", "reconstruction", "regularisation", gamma=self.gamma)
+
+    def _draw(self, shape, replica):
+        """The sub-sampler of the global batch, and of it this replica's part."""
+        batch, height, width = tf.unstack(shape[:3])
+        step = tf.cast(self.optimizer.iterations, tf.int64)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
+        draw = DRAW[self.subsampler]
+        maps = draw(batch * replica.num_replicas_in_sync, height, width, seed, self.k)
+        start = batch * replica.replica_id_in_sync_group
+        return [positions[start : start + batch] for positions in maps]
 
     def test_step(self, data):
         """PSNR in dB and SSIM of the denoised image, clipped to [0, 1], on pairs (noisy, clean)."""
@@ -98,12 +109,24 @@ class Neighbor2Neighbor(keras.Model):
             raise ValueError("`evaluate` needs pairs (noisy, clean). Received: noisy images only.")
         denoised = tf.clip_by_value(tf.cast(self(noisy, training=False), tf.float32), 0.0, 1.0)
         clean = tf.cast(clean, tf.float32)
-        self.means["psnr"].update_state(tf.image.psnr(clean, denoised, max_val=1.0))
-        self.means["ssim"].update_state(tf.image.ssim(clean, denoised, max_val=1.0))
+        psnr = tf.reduce_sum(tf.image.psnr(clean, denoised, max_val=1.0))
+        ssim = tf.reduce_sum(tf.image.ssim(clean, denoised, max_val=1.0))
+        self._update(tf.shape(noisy)[0], psnr=psnr, ssim=ssim)
         return self._results("psnr", "ssim")
 
-    def _results(self, *names):
-        return {name: self.means[name].result() for name in names}
+    def _update(self, count, **sums):
+        """Adds sums of `count` values each to the running means, over all replicas."""
+        replica = tf.distribute.get_replica_context()
+        values = tf.stack([*sums.values(), tf.cast(count, tf.float32)])
+        *sums_of_all, count = tf.unstack(replica.all_reduce("MEAN", values))
+        for name, value in zip(sums, sums_of_all, strict=True):
+            self.means[name].update_state(value / count, sample_weight=count)
+
+    def _results(self, *names, **more):
+        results = {name: self.means[name].result() for name in names} | more
+        # Over several workers Keras reduces results along an axis, which scalars do not have.
+        shape = [1] if several_workers(self.distribute_strategy) else []
+        return {name: tf.reshape(value, shape) for name, value in results.items()}
 
     def get_config(self):
         """Everything needed to build an equal model; gamma is a weight and is saved as one."""
@@ -120,3 +143,27 @@ class Neighbor2Neighbor(keras.Model):
         """Builds the model that `get_config` described."""
         network = keras.saving.deserialize_keras_object(config.pop("network"))
         return cls(network, **config)
+
+
+class ReplicatedMean(keras.metrics.Mean):
+    """Running mean of values that are the same on all replicas, so that each holds it whole.
+
+    Keras's own is a sum over the replicas of all workers: a worker that reads it, for a checkpoint,
+    would wait for the others to read it too.
+    """
+
+    def add_variable(self, *args, **kwargs):
+        """The variable as `keras.metrics.Mean` makes it, but not summed when it is read."""
+        return super().add_variable(*args, **kwargs, aggregation="only_first_replica")
+
+
+def _overflow_everywhere(gradients, replica):
+    """The gradients, all NaN if one is infinite or NaN on any replica.
+
+    Loss scaling skips a step by what the first replica of each worker has, which would apply the
+    infinite gradients of another replica, and leave the workers apart.
+    """
+    finite = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
+    overflow = tf.cast(~tf.reduce_all(tf.stack(finite)), tf.float32)
+    somewhere = replica.all_reduce("SUM", overflow) > 0
+    return [tf.where(somewhere, float("nan"), gradient) for gradient in gradients]

@@ -27,6 +27,8 @@ class Recipe:
         ema_decay: the final network has exponential moving averages of the weights, with this
             weight for the past at every step; 0 for the last weights themselves.
         augment: random flips and rotations.
+        holdout: share of the images that is not trained on but scored after every epoch; None: 3 %
+            of 20 or more images if no clean ones are scored, else 0.
         min_side, max_side: images outside these sides in pixels are skipped; None: half the
             patch_size, and no upper bound.
         white_level: pixel value that becomes 1.0; None: the largest of the files' type.
@@ -49,6 +51,7 @@ class Recipe:
     learning_rate: float = 3e-4
     ema_decay: float = 0.0
     augment: bool = False
+    holdout: float | None = None
     min_side: int | None = None
     max_side: int | None = None
     white_level: float | None = None
@@ -58,7 +61,7 @@ class Recipe:
 
 def _paper(noise):
     """Section 5.1 as the official code runs it: fresh noise, sides of 256 to 512 pixels."""
-    return Recipe(noise, noise_realization="fresh", min_side=256, max_side=512)
+    return Recipe(noise, noise_realization="fresh", holdout=0.0, min_side=256, max_side=512)
 
 
 def _small(**more):
@@ -80,7 +83,13 @@ PRESETS = {
     "paper_poisson5_50": _paper("poisson5_50"),
     # Section 5.1 for SIDD: camera raw, packed; sub-images of 512 raw pixels are 256 cells.
     "paper_sidd": Recipe(
-        "none", channels=4, gamma=1.0, learning_rate=1e-4, patch_size=128, min_side=2
+        "none",
+        channels=4,
+        gamma=1.0,
+        learning_rate=1e-4,
+        patch_size=128,
+        holdout=0.0,
+        min_side=2,
     ),
     # Camera raw without any: photographs unprocessed, shot and read noise after Brooks et al.
     "raw_from_photos": Recipe(

@@ -1,9 +1,5 @@
-"""TFLite files in many sizes and precisions: conversion, and what each is worth as measured.
-
-A conversion that reports success can still be wrong: without its weights, with operations that
-phones do not have, or with an integer arithmetic that ruins the picture. So every file is run by
-LiteRT in a process of its own, on photographs that did not calibrate it, beside the Keras network.
-"""
+"""TFLite files in many sizes and precisions: their description, their conversion, and the images
+that calibrate and judge them."""
 
 import dataclasses
 
@@ -205,7 +201,7 @@ def _folder_images(folder, channels):
     if channels == 4 and holds_raws(folder):
         frames = [read_raw(path) for path in list_raws(folder)[:CALIBRATION_IMAGES]]
         return [bayer.pack(bayer.unify(normalise(f), f.pattern), "RGGB") for f in frames]
-    return [to_float(image) for _, image in load_clean(folder, channels)[:CALIBRATION_IMAGES]]
+    return [to_float(image) for _, image in load_clean(folder, channels, CALIBRATION_IMAGES)]
 
 
 def _crop(image, height, width, seed):

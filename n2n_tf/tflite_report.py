@@ -1,4 +1,9 @@
-"""What a TFLite file is worth: measured beside the Keras network, and the report of it."""
+"""What a TFLite file is worth: measured beside the Keras network, and the report of it.
+
+A conversion that reports success can still be wrong: without its weights, with operations that
+phones do not have, or with an integer arithmetic that ruins the picture. So every file is run by
+LiteRT in a process of its own, on photographs that did not calibrate it.
+"""
 
 import contextlib
 import dataclasses

@@ -2,38 +2,54 @@
 
 import contextlib
 import dataclasses
-import json
 import pathlib
-import platform
-import subprocess
-import sys
-import time
 
-import filelock
 import keras
 import numpy as np
 import tensorflow as tf
 
-import n2n_tf
-from n2n_tf.checkpoints import Checkpoint
+from n2n_tf import strategies
+from n2n_tf.checkpoints import Checkpoint, parse_interval
+from n2n_tf.final_network import FinalNetwork, SavedNetwork, optimizer_of
+from n2n_tf.guards import BadStep, FiniteGuard, StopOnSignal
 from n2n_tf.model import Neighbor2Neighbor
-from n2n_tf.model_files import INFO_FILE, NETWORK_FILE, describe
 from n2n_tf.presets import build_network
-from n2n_tf.raw import preparation
+from n2n_tf.run_record import RunRecord, TrainingError, only_process
 from n2n_tf.schedules import PaperSchedule
 from n2n_tf.training_log import ProgressBar, TensorBoardLog
-from pipelines.atomic_files import atomic_file, write_json
-from pipelines.batches import steps_per_epoch, training_batches
-from pipelines.noise import parse_noise
+from n2n_tf.validation import Figures, batches_of
+from pipelines.atomic_files import remove_leftovers
+from pipelines.batches import steps_per_epoch
+from pipelines.holdout import Subset, choose_held_out
+from pipelines.noise_check import correlation_warning
 
-RUN_FILE = "run.json"
-
-
-class TrainingError(ValueError):
-    """A training that cannot start or continue; the message says why and what to do."""
+MOST_ROLLBACKS = 5
 
 
-def train(recipe, images, model_dir, validation=(), checkpoint_minutes=5.0, say=print):
+@dataclasses.dataclass(frozen=True)
+class Conduct:
+    """How a training is run, which does not change what it computes.
+
+    Attributes:
+        checkpoint_every: how often a checkpoint is written within an epoch: minutes, like "5m", or
+            steps, like "200".
+        on_nan: "stop" at the first step whose loss or state is NaN or infinite, or "rollback" to
+            the last checkpoint and go on with half the learning rate, at most 5 times.
+        allow_changed: whether another recipe or other data may continue the training in the folder.
+
+    Raises:
+        ValueError: if `checkpoint_every` is neither.
+    """
+
+    checkpoint_every: str = "5m"
+    on_nan: str = "stop"
+    allow_changed: bool = False
+
+    def __post_init__(self):
+        parse_interval(self.checkpoint_every)
+
+
+def train(recipe, images, model_dir, validation=(), conduct=None, say=print, strategy=None):
     """Trains a network from noisy images, or continues the training that `model_dir` holds.
 
     Args:
@@ -42,201 +58,208 @@ def train(recipe, images, model_dir, validation=(), checkpoint_minutes=5.0, say=
         model_dir: folder; receives run.json, checkpoints/, logs/ (TensorBoard), and, after every
             epoch, network.keras and model.json, which `Denoiser.load(model_dir)` takes.
         validation: list of (name, clean uint8 or uint16 image) denoised after every epoch.
-        checkpoint_minutes: float, minutes between checkpoints within an epoch.
+        conduct: `Conduct`. Default: `Conduct()`.
         say: callable for lines of text.
+        strategy: from `n2n_tf.strategies.choose`; of several workers all see the same model_dir,
+            and only the chief writes and speaks. Default: one device.
 
     Returns:
         The trained `Neighbor2Neighbor`.
 
     Raises:
-        TrainingError: if another process trains in `model_dir`, or it holds a training with another
-            recipe or other data.
+        TrainingError: if another process trains in `model_dir`, it holds a training with another
+            recipe or other data, or no undamaged checkpoint; or if a step goes wrong, an image
+            cannot be read any more, or a checkpoint cannot be written.
+        TrainingStopped: after SIGTERM or Ctrl-C, when the state is saved.
+        StrategyError: if another worker stops, or has another recipe, other data or another
+            model_dir.
     """
-    model_dir = pathlib.Path(model_dir)
-    model_dir.mkdir(parents=True, exist_ok=True)
-    with _only_process(model_dir):
-        _record_run(model_dir / RUN_FILE, recipe, images)
+    model_dir, conduct = pathlib.Path(model_dir), conduct or Conduct()
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategies.losses_told(strategy), contextlib.ExitStack() as stack:
+        if strategies.is_chief(strategy):
+            model_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(only_process(model_dir))
+        record = RunRecord(model_dir, recipe, images, conduct.allow_changed)
+        held_out = _held_out(record, recipe, images, validation)
+        told = f"{recipe} {images.fingerprint} {held_out.names}"
+        strategies.agree(strategy, "recipe or data", told)
+        if not strategies.is_chief(strategy):
+            validation, say = (), lambda line: None
         keras.utils.set_random_seed(recipe.seed)
         keras.mixed_precision.set_global_policy(recipe.precision)
-        model = Neighbor2Neighbor(
-            build_network(recipe), recipe.gamma, recipe.subsampler, seed=recipe.seed
-        )
-        # XLA is left off: measured 2.3 times slower on CPUs, and one numeric path for all machines.
-        optimizer = keras.optimizers.Adam(
-            recipe.learning_rate,
-            use_ema=recipe.ema_decay > 0,
-            ema_momentum=recipe.ema_decay,
-        )
-        model.compile(optimizer=optimizer, jit_compile=False)
-        model.optimizer.build(model.network.trainable_variables)
-        _fit(model, recipe, images, model_dir, validation, checkpoint_minutes, say)
+        with strategy.scope():
+            model = _model(recipe)
+        _Training(model, recipe, held_out, model_dir, conduct, say).run(record, validation)
         return model
 
 
-def _fit(model, recipe, images, model_dir, validation, checkpoint_minutes, say):
-    per_epoch = steps_per_epoch(len(images), recipe.batch_size, recipe.crops_per_image)
-    checkpoint = Checkpoint(model_dir / "checkpoints", per_epoch, checkpoint_minutes)
-    start = checkpoint.restore(model, say)
-    total = recipe.epochs * per_epoch
-    if start >= total:
-        say(f"This training is complete ({recipe.epochs} epochs); its network is in {model_dir}.")
-        optimizer_of(model).finalize_variable_values(model.network.trainable_variables)
-        return
-    say(f"{'Continuing' if start else 'Starting'} at step {start + 1} of {total}.")
-    progress, final = ProgressBar(recipe, total, start), FinalNetwork(model)
-    callbacks = [
-        PaperSchedule(recipe.epochs, recipe.learning_rate, recipe.gamma),
-        checkpoint,  # before those that report: nothing is reported that was not kept
-        final,
-        SavedNetwork(model_dir, recipe, final.network),
-        TensorBoardLog(model_dir / "logs", recipe, images, validation, final.network),
-        progress,
-    ]
+def _held_out(record, recipe, images, validation):
+    """The images held out: those of the training in the folder, or a new choice."""
+    if record.held_out is not None:
+        return Subset(images, record.held_out)
+    share = 0.0 if validation and recipe.holdout is None else recipe.holdout
+    return Subset(images, choose_held_out(images.names, share, recipe.seed))
 
-    def fit(epoch, epochs, skip):
-        model.fit(
-            _batches(recipe, images, per_epoch, epoch * per_epoch + skip),
+
+def _model(recipe):
+    model = Neighbor2Neighbor(
+        build_network(recipe), recipe.gamma, recipe.subsampler, seed=recipe.seed
+    )
+    # XLA is left off: measured 2.3 times slower on CPUs, and one numeric path for all machines.
+    optimizer = keras.optimizers.Adam(
+        recipe.learning_rate,
+        use_ema=recipe.ema_decay > 0,
+        ema_momentum=recipe.ema_decay,
+    )
+    model.compile(optimizer=optimizer, jit_compile=False)
+    model.optimizer.build(model.network.trainable_variables)
+    return model
+
+
+class _Training:
+    """One run of a training, from a checkpoint or the beginning to the end or a stop."""
+
+    def __init__(self, model, recipe, held_out, model_dir, conduct, say):
+        self.model, self.recipe, self.held_out = model, recipe, held_out
+        self.model_dir, self.conduct, self.say = model_dir, conduct, say
+        self.images = held_out.rest()
+        self.strategy = model.distribute_strategy
+        self.chief = strategies.is_chief(self.strategy)
+        self.per_epoch = steps_per_epoch(
+            len(self.images), recipe.batch_size, recipe.crops_per_image
+        )
+        self.total = recipe.epochs * self.per_epoch
+        self.checkpoint = Checkpoint(
+            model_dir / "checkpoints", self.per_epoch, conduct.checkpoint_every, self.chief
+        )
+
+    def run(self, record, validation):
+        """Restores, trains, and leaves the final weights in the model."""
+        restored = self.checkpoint.restore(self.model, self.say)
+        step = self.checkpoint.step
+        what = "checkpoint; model_dir must be the same storage for all"
+        strategies.agree(self.strategy, what, step)
+        final = FinalNetwork(self.model)
+        reports = []
+        if self.chief:
+            self._prepare_folder(record, restored)
+            reports = self._reports(final, validation)
+        if step >= self.total:
+            self._finish(final, reports)
+            return
+        self.say(f"{'Continuing' if step else 'Starting'} at step {step + 1} of {self.total}.")
+        self._warn(step)
+        schedule = PaperSchedule(self.recipe.epochs, self._learning_rate(), self.recipe.gamma)
+        guard = FiniteGuard(self.recipe, self.images.names, self.checkpoint)
+        if not self.chief:
+            self._fit_all(schedule, guard, [schedule, guard, self.checkpoint])
+            return
+        figures, saved, log = reports
+        progress = ProgressBar(self.recipe, self.total, self.checkpoint)
+        stop = StopOnSignal(self.checkpoint, self.say)
+        # Saved before it is reported: nothing is told that was not kept.
+        callbacks = [schedule, guard, final, figures, self.checkpoint, saved, log, progress, stop]
+        with contextlib.closing(progress), stop.listening():
+            self._fit_all(schedule, guard, callbacks)
+
+    def _reports(self, final, validation):
+        figures = Figures(self.recipe, self.images, self.held_out, validation, final.network)
+        saved = SavedNetwork(self.model_dir, self.recipe, final.network)
+        log = TensorBoardLog(self.model_dir / "logs", self.checkpoint, figures, self.say)
+        return figures, saved, log
+
+    def _prepare_folder(self, record, restored):
+        remove_leftovers(self.model_dir)
+        self.checkpoint.clean()
+        record.write(self.held_out.names, self.checkpoint.step)
+        if not restored:  # a checkpoint to roll back to; and a full disk is found out now
+            self.checkpoint.set_model(self.model)
+            self.checkpoint.save()
+
+    def _finish(self, final, reports):
+        """Writes what a kill after the last checkpoint left unwritten."""
+        optimizer_of(self.model).finalize_variable_values(self.model.network.trainable_variables)
+        if reports:
+            final.set_model(self.model)
+            final.on_train_begin()
+            _, saved, log = reports
+            saved.on_epoch_end(self.recipe.epochs - 1)
+            log.on_train_begin()
+        self.say(
+            f"This training is complete ({self.recipe.epochs} epochs); its network is in "
+            f"{self.model_dir}."
+        )
+
+    def _warn(self, step):
+        if self.held_out.names:
+            self.say(f"Held out for val_loss: {len(self.held_out)} images (--holdout).")
+        looks = self.recipe.noise == "none" and not step and self.chief
+        if looks and (warning := correlation_warning(self.images)):
+            self.say(f"Warning: {warning}")
+
+    def _learning_rate(self):
+        return self.recipe.learning_rate * 0.5**self.checkpoint.rollbacks
+
+    def _fit_all(self, schedule, guard, callbacks):
+        while self.checkpoint.step < self.total:
+            try:
+                self._fit(callbacks)
+            except BadStep as bad:
+                self._roll_back(bad)
+                schedule.learning_rate = self._learning_rate()
+            except tf.errors.OpError as error:
+                if not self.images.failure:
+                    raise
+                guard.undo_unmade_step()
+                raise self._data_lost() from error
+
+    def _fit(self, callbacks):
+        """Fits to the end of an interrupted epoch, or else all that are left."""
+        start = self.checkpoint.step
+        epoch, done = divmod(start, self.per_epoch)
+        batches = self.strategy.distribute_datasets_from_function(
+            lambda worker: batches_of(self.images, self.recipe, self.per_epoch, start, worker)
+        )
+        self.model.fit(
+            batches,
             initial_epoch=epoch,
-            epochs=epochs,
-            steps_per_epoch=per_epoch - skip,
+            epochs=epoch + 1 if done else self.recipe.epochs,
+            steps_per_epoch=self.per_epoch - done,
             callbacks=callbacks,
             verbose=0,
             shuffle=False,
         )
+        strategies.agree(self.strategy, "step", self.checkpoint.step)  # the chief has written
+        if self.checkpoint.step < self.total:
+            self.checkpoint.restore(self.model, self.say)  # `fit` leaves averaged weights behind
 
-    epoch, done = divmod(start, per_epoch)
-    with contextlib.closing(progress):
-        if done:  # finish the interrupted epoch
-            fit(epoch, epoch + 1, done)
-            epoch += 1
-            checkpoint.restore(model, say)  # `fit` leaves averaged weights behind
-        if epoch < recipe.epochs:
-            fit(epoch, recipe.epochs, 0)
-
-
-def _batches(recipe, images, per_epoch, start_step):
-    return training_batches(
-        images,
-        parse_noise(recipe.noise),
-        frozen=recipe.noise_realization == "frozen",
-        patch_size=recipe.patch_size,
-        batch_size=recipe.batch_size,
-        epoch_steps=per_epoch,
-        augment=recipe.augment,
-        seed=recipe.seed,
-        start_step=start_step,
-        prepare=preparation(images),
-    )
-
-
-def optimizer_of(model):
-    """The optimizer itself, without the loss scaling that mixed_float16 wraps around it."""
-    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
-
-
-class FinalNetwork(keras.callbacks.Callback):
-    """The network as it is validated and saved: with averaged weights if the optimizer has them.
-
-    A network of its own, since weights swapped in and out, as `SwapEMAWeights` does it by adding
-    and subtracting, do not come back bit for bit.
-
-    Attributes:
-        network: functional `keras.Model`, up to date after the first epoch.
-    """
-
-    def __init__(self, model):
-        super().__init__()
-        averages = optimizer_of(model).use_ema
-        self.network = keras.models.clone_model(model.network) if averages else model.network
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Takes the averages."""
-        if self.network is not self.model.network:
-            averages = optimizer_of(self.model)._model_variables_moving_average
-            for variable, average in zip(self.network.trainable_variables, averages, strict=True):
-                variable.assign(average)
-
-
-class SavedNetwork(keras.callbacks.Callback):
-    """Writes the bare network and its model.json after every epoch, ready for `Denoiser.load`."""
-
-    def __init__(self, model_dir, recipe, network):
-        super().__init__()
-        self.model_dir, self.recipe, self.network = model_dir, recipe, network
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Replaces the files of the epoch before."""
-        info = describe(
-            self.network,
-            noise=self.recipe.noise,
-            noise_realization=self.recipe.noise_realization,
-            epochs=epoch + 1,
-            version=n2n_tf.__version__,
-        )
-        write_json(self.model_dir / INFO_FILE, info)
-        with atomic_file(self.model_dir / NETWORK_FILE, overwrite=True) as temporary:
-            self.network.save(temporary)
-
-
-@contextlib.contextmanager
-def _only_process(model_dir):
-    lock = filelock.FileLock(model_dir / ".lock", blocking=False)
-    try:
-        with lock:
-            yield
-    except filelock.Timeout as error:
-        raise TrainingError(f"{model_dir}: another process is training here.") from error
-
-
-def _record_run(path, recipe, images):
-    """Writes run.json, or checks that the training in it is the one asked for now."""
-    asked = {
-        "recipe": dataclasses.asdict(recipe),
-        "data": {
-            "folder": str(images.root.resolve()),
-            "images": len(images),
-            "fingerprint": images.fingerprint,
-        },
-    }
-    if path.exists():
-        _check_same(path, asked)
-        return
-    versions = {m.__name__: m.__version__ for m in (n2n_tf, keras, tf, np)}
-    skipped = {s.path.relative_to(images.root).as_posix(): s.reason for s in images.skipped}
-    more = {
-        "versions": versions | {"python": platform.python_version()},
-        "commit": _commit(),
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "skipped": skipped,
-    }
-    write_json(path, asked | more)
-
-
-def _check_same(path, asked):
-    try:
-        held = json.loads(path.read_text())
-        before = held["recipe"] | {"data": held["data"]["fingerprint"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path}: cannot be read ({error}); use a new model_dir.") from error
-    now = asked["recipe"] | {"data": asked["data"]["fingerprint"]}
-    changed = [
-        f"{key} was {before.get(key)!r}, is {value!r}"
-        for key, value in now.items()
-        if before.get(key) != value
-    ]
-    if changed:
-        raise TrainingError(
-            f"{path.parent} holds another training: {'; '.join(changed)}. Give the same flags to "
-            "continue it, or another model_dir to begin a new one."
+    def _roll_back(self, bad):
+        batches = batches_of(self.images, self.recipe, self.per_epoch, self.checkpoint.step)
+        pixels = np.asarray(next(iter(batches)))
+        told = f"{bad} Its noisy pixels lie in {pixels.min():.3g} .. {pixels.max():.3g}. "
+        if self.conduct.on_nan == "stop" or self.checkpoint.rollbacks >= MOST_ROLLBACKS:
+            raise TrainingError(
+                f"{told}Nothing of it was saved; the checkpoint of step "
+                f"{self.checkpoint.saved_step} is good. Are these files as they should be? If so, "
+                "the same command with --on_nan=rollback continues from there with half the "
+                f"learning rate (done {self.checkpoint.rollbacks} times so far, "
+                f"{MOST_ROLLBACKS} at most), or give --learning_rate={self._learning_rate() / 10:g}"
+                " --allow_changed_flags."
+            ) from bad
+        strategies.agree(self.strategy, "step", self.checkpoint.step)
+        self.checkpoint.roll_back(self.model, self.say)
+        self.say(
+            f"{told}Back to the checkpoint of step {self.checkpoint.step}, with learning rates "
+            f"{0.5**self.checkpoint.rollbacks:g} of the recipe's."
         )
 
-
-def _commit():
-    """The commit of the source this runs from, or None outside a checkout."""
-    folder = pathlib.Path(__file__).parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    def _data_lost(self):
+        """Saves the steps done; returns the error that ends the training."""
+        if self.checkpoint.step % self.per_epoch:
+            self.checkpoint.save_within_epoch()
+        return TrainingError(
+            f"{self.images.failure} It was readable when the training began. Step "
+            f"{self.checkpoint.saved_step} is saved: bring the file back as it was, and the same "
+            "command continues."
+        )

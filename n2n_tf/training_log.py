@@ -1,93 +1,101 @@
 """What a training tells: TensorBoard, and a progress bar in the terminal."""
 
+import pathlib
 import sys
+import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tqdm
 
-from n2n_tf.denoiser import Denoiser
-from n2n_tf.evaluation import SEED, average, evaluate, strip
-from n2n_tf.raw import preparation, viewable
-from pipelines.batches import frozen_seed
-from pipelines.image_files import to_float
-from pipelines.noise import add_noise, parse_noise
+from n2n_tf.checkpoints import WRITE_ERRORS, reason_of
+from pipelines.atomic_files import atomic_file, remove_leftovers
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Scalars and denoised pictures of every epoch for TensorBoard; steps are epochs from 1.
+    """Scalars and pictures of every epoch for TensorBoard; steps are epochs from 1.
 
-    With validation images: clean | noisy | denoised of each, and the mean PSNR and SSIM under the
-    training's own noise, the same realisation every epoch. Without: noisy | denoised of the first
-    training image.
+    Each epoch is an event file of its own, which appears whole or not at all. So an epoch that is
+    trained again replaces what it wrote, and one whose file is missing, after a kill or with the
+    folder, gets its scalars from the history, and its pictures if it was the last: nothing is
+    logged twice or left out.
 
     Args:
         folder: where the logs go.
-        recipe: `n2n_tf.presets.Recipe`.
-        images: the training images.
-        validation: list of (name, clean image).
-        network: the network to be shown.
+        checkpoint: `n2n_tf.checkpoints.Checkpoint`, which has the history.
+        figures: `n2n_tf.validation.Figures`.
+        say: callable for lines of text; a log that cannot be written does not end the training.
     """
 
-    def __init__(self, folder, recipe, images, validation, network):
+    def __init__(self, folder, checkpoint, figures, say):
         super().__init__()
-        self.writer = tf.summary.create_file_writer(str(folder))
-        self.noise, self.images, self.validation = parse_noise(recipe.noise), images, validation
-        self.seed, self._denoise = recipe.seed, Denoiser.load(network)
+        self.folder, self.checkpoint = pathlib.Path(folder), checkpoint
+        self.figures, self.say = figures, say
+
+    def on_train_begin(self, logs=None):
+        """Makes the files say what the history says."""
+        epoch, done = divmod(self.checkpoint.step, self.checkpoint.per_epoch)
+        if not epoch or done or self._file_of(epoch).exists():
+            self._write_missing()
+            return
+        self.figures.look()  # the weights are still those at the end of that epoch
+        self._write_missing(self.figures.pictures, epoch)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes one step and adds val_psnr and val_ssim to the logs of later callbacks."""
-        rate = float(np.asarray(self.model.optimizer.learning_rate))
-        scalars = {k: float(v) for k, v in logs.items()} | {"learning_rate": rate}
-        pictures, scores = self._validate()
-        logs.update(scores)
-        with self.writer.as_default(step=epoch + 1):
-            for name, value in (scalars | scores).items():
-                tf.summary.scalar(name, value)
-            for name, picture in pictures.items():
-                tf.summary.image(name, picture[None], max_outputs=1)
-        self.writer.flush()
+        """Writes the epoch's file, anew if there is one."""
+        self._write_missing(self.figures.pictures, epoch + 1)
 
-    def _validate(self):
-        if not self.validation:
-            noisy = self._first_noisy()
-            pair = np.concatenate([noisy, self._denoise(noisy)], axis=1)
-            return {f"noisy_denoised/{self.images.names[0]}": _for_the_eye(pair)}, {}
-        stream = np.random.RandomState(SEED)
-        results = list(evaluate(self._denoise, self.validation, self.noise, stream))
-        means = average(results)
-        pictures = {
-            f"clean_noisy_denoised/{r.name}": _for_the_eye(to_float(strip(*r.images)))
-            for r in results
-        }
-        return pictures, {"val_psnr": means["psnr"], "val_ssim": means["ssim"]}
+    def _file_of(self, epoch):
+        return self.folder / f"events.out.tfevents.{epoch:06d}"
 
-    def _first_noisy(self):
-        """The first training image as it is trained on, at most 512 pixels a side."""
-        height, width = (min(side, 512) for side in self.images.sizes[0])
-        crop = self.images.crop(0, 0, 0, height, width)
-        seed = frozen_seed(self.seed, self.images.names[0])
-        if prepare := preparation(self.images):
-            crop = prepare(crop, seed)
-        if self.noise.kind == "profile":
-            return np.asarray(crop)
-        return np.asarray(add_noise(crop, self.noise, seed))
+    def _write_missing(self, pictures=None, anew=None):
+        try:
+            self.folder.mkdir(exist_ok=True)
+            remove_leftovers(self.folder)
+            files = {self._file_of(row["epoch"]): row for row in self.checkpoint.history}
+            for file in set(self.folder.glob("events.out.tfevents.*")) - set(files):
+                file.unlink()
+            for file, row in files.items():
+                if row["epoch"] == anew:
+                    _write_events(file, row, pictures)
+                elif not file.exists():
+                    _write_events(file, row, {})
+        except WRITE_ERRORS as error:
+            self.say(f"{self.folder}: cannot be written ({reason_of(error)}); training goes on.")
 
 
-def _for_the_eye(image):
-    return viewable(image) if image.shape[-1] == 4 else np.clip(image, 0, 1)
+def _write_events(path, row, pictures):
+    """Writes one epoch: a row of the history, and pictures."""
+    summary = tf.compat.v1.Summary()
+    for name, value in row.items():
+        if name != "epoch":
+            summary.value.add(tag=name, simple_value=value)
+    for name, picture in pictures.items():
+        pixels = tf.image.convert_image_dtype(picture, tf.uint8, saturate=True)
+        height, width, channels = np.shape(picture)
+        image = summary.value.add(tag=name).image
+        image.height, image.width, image.colorspace = height, width, channels
+        image.encoded_image_string = tf.io.encode_png(pixels).numpy()
+    event = tf.compat.v1.Event(step=row["epoch"], wall_time=time.time(), summary=summary)
+    version = tf.compat.v1.Event(wall_time=event.wall_time, file_version="brain.Event:2")
+    with (
+        atomic_file(path, overwrite=True) as temporary,
+        tf.io.TFRecordWriter(str(temporary)) as writer,
+    ):
+        writer.write(version.SerializeToString())
+        writer.write(event.SerializeToString())
 
 
 class ProgressBar(keras.callbacks.Callback):
     """One bar over the whole training, with images/s and the time left; a line for each epoch."""
 
-    def __init__(self, recipe, total_steps, start_step):
+    def __init__(self, recipe, total_steps, checkpoint):
         super().__init__()
-        self.recipe = recipe
+        self.recipe, self.checkpoint = recipe, checkpoint
         self.bar = tqdm.tqdm(
             total=total_steps * recipe.batch_size,
-            initial=start_step * recipe.batch_size,
+            initial=checkpoint.step * recipe.batch_size,
             unit="img",
             unit_scale=True,
             dynamic_ncols=True,
@@ -98,6 +106,10 @@ class ProgressBar(keras.callbacks.Callback):
         """Moves the bar."""
         self.bar.set_postfix(loss=f"{float(logs['loss']):.5f}", refresh=False)
         self.bar.update(self.recipe.batch_size)
+
+    def on_train_begin(self, logs=None):
+        """Moves the bar to the number of steps done, back if some are done again."""
+        self.bar.n = self.checkpoint.step * self.recipe.batch_size
 
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's figures above the bar."""

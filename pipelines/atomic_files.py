@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import secrets
 
 
@@ -30,8 +31,20 @@ def atomic_file(path, overwrite=False):
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         _rename(temporary, path, overwrite)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder):
+    """Removes the temporary files that a killed process left in a folder; nobody may write there.
+
+    Raises:
+        OSError: if one cannot be removed.
+    """
+    for path in pathlib.Path(folder).iterdir():
+        if re.fullmatch(r"\.[0-9a-f]{12}(\..*)?", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _rename(temporary, path, overwrite):
@@ -45,6 +58,16 @@ def _rename(temporary, path, overwrite):
             if path.exists():
                 raise _exists(path) from None
     os.replace(temporary, path)
+
+
+def _sync_folder(folder):
+    """Puts a new name on the disk too; where folders cannot be synced, the system does it later."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _exists(path):

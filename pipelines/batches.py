@@ -31,6 +31,7 @@ def training_batches(
     seed=0,
     start_step=0,
     prepare=None,
+    worker=None,
 ):
     """Endless batches of noisy crops, continuing at any step.
 
@@ -51,10 +52,20 @@ def training_batches(
         start_step: int, batches to leave out at the beginning (at no cost).
         prepare: None, or callable(crop, seed) -> crop applied before the noise; the seed int64 [2]
             is the image's if `frozen`, else the sample's.
+        worker: `tf.distribute.InputContext`, for `Strategy.distribute_datasets_from_function`: only
+            this worker's part of every batch is made, cut into one piece for each of its replicas,
+            one after another. Laid side by side, the pieces of all replicas are the batch. Default:
+            one worker with one replica.
 
     Returns:
-        `tf.data.Dataset` of float32 [batch_size, patch_size, patch_size, channels], not clipped.
+        `tf.data.Dataset` of float32 [batch_size, patch_size, patch_size, channels], not clipped;
+        with `worker`, [batch_size // replicas, ...].
+
+    Raises:
+        ValueError: if the replicas of all workers cannot share a batch evenly.
     """
+    worker = worker or tf.distribute.InputContext()
+    piece, workers = worker.get_per_replica_batch_size(batch_size), worker.num_input_pipelines
     epoch_steps = epoch_steps or steps_per_epoch(len(images), batch_size)
     epoch_samples = epoch_steps * batch_size
     noise_seeds = tf.constant([frozen_seed(seed, name) for name in images.names], tf.int64)
@@ -67,7 +78,11 @@ def training_batches(
     def samples_of(epoch):
         numbers = epoch * epoch_samples + tf.range(epoch_samples, dtype=tf.int64)
         order = epoch_order(epoch, len(images), epoch_samples, seed)
-        return tf.data.Dataset.from_tensor_slices((numbers, order))
+        ours = [
+            tf.reshape(of_all, (epoch_steps, workers, -1))[:, worker.input_pipeline_id]
+            for of_all in (numbers, order)
+        ]
+        return tf.data.Dataset.from_tensor_slices(tuple(tf.reshape(part, [-1]) for part in ours))
 
     def noise_of(index):
         if profiles is None:
@@ -96,10 +111,10 @@ def training_batches(
     return (
         tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
         .flat_map(samples_of)
-        .skip(done * batch_size)  # only numbers until here: it is cheap to start anywhere
+        .skip(done * batch_size // workers)  # only numbers until here: a start anywhere is cheap
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
-        .prefetch(2)  # batches: the next one is made while this one trains
+        .batch(piece, drop_remainder=True)
+        .prefetch(2 * batch_size // workers // piece)  # the next batch is made during this one
         .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     )
 

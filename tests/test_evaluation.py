@@ -222,6 +222,8 @@ def test_load_clean_reads_in_the_order_of_paths(tmp_path):
     for name, pixels in (("c.png", image), ("a.tif", gray16), ("b/x.png", image)):
         write_image(tmp_path / name, pixels)
     loaded = load_clean(tmp_path, 3)
+    first = load_clean(tmp_path, 3, most=2)
+    assert [name for name, _ in first] == [name for name, _ in loaded[:2]]
     assert [name for name, _ in loaded] == ["a.tif", "b/x.png", "c.png"]
     np.testing.assert_array_equal(loaded[2][1], image)
     np.testing.assert_array_equal(loaded[0][1], np.repeat(gray16, 3, axis=2))

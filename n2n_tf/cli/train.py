@@ -25,7 +25,8 @@ No raws at all: photographs are turned into synthetic raws first:
 
   n2n-train --preset raw_from_photos --data_dir photos --model_dir runs/raw
 
-The same command again continues where the training stopped, however it was stopped. Then:
+The same command again continues where the training stopped, however it was stopped: by Ctrl-C,
+which saves first, or by a power cut, which costs the steps since the last checkpoint. Then:
 
   n2n-denoise --model runs/mine noisy.png -o denoised.png
   tensorboard --logdir runs/mine/logs
@@ -37,6 +38,7 @@ import sys
 from absl import app, flags
 
 from n2n_tf import cli
+from pipelines import image_headers
 
 _NUMBERS = {"lower_bound": 1}
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of training images, searched recursively.")
@@ -46,9 +48,33 @@ VAL_IMAGES = flags.DEFINE_integer("val_images", 6, "How many of them, the first 
 PRESET = flags.DEFINE_string(
     "preset", None, "Named set of flags (see README.md); flags given here override it."
 )
+MAX_MEGAPIXELS = flags.DEFINE_float(
+    "max_megapixels", 400.0, "Refuse files of more; their pixels would need much memory.", 0.0
+)
 CACHE_MB = flags.DEFINE_integer("cache_mb", 2048, "Memory for decoded images, in MB.", 0)
-CHECKPOINT_MINUTES = flags.DEFINE_float(
-    "checkpoint_minutes", 5.0, "Minutes between checkpoints within an epoch.", 0.0
+STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    "auto",
+    ["auto", "one_device", "mirrored", "multi_worker"],
+    "Where to compute: one GPU or the CPU, all GPUs, or the machines that TF_CONFIG names (see "
+    "BUILD.md); changes nothing in the result but its rounding.",
+)
+CHECKPOINT_EVERY = flags.DEFINE_string(
+    "checkpoint_every",
+    "5m",
+    "How often the state is saved within an epoch: minutes, like 5m, or steps, like 200.",
+)
+ON_NAN = flags.DEFINE_enum(
+    "on_nan",
+    "stop",
+    ["stop", "rollback"],
+    "When loss or weights become NaN or infinite: stop, naming the images, or go back to the last "
+    "checkpoint and on with half the learning rate, at most 5 times.",
+)
+ALLOW_CHANGED_FLAGS = flags.DEFINE_bool(
+    "allow_changed_flags",
+    False,
+    "Continue the training in --model_dir with other flags or data; run.json records it.",
 )
 
 # Flags of the recipe: None means the preset's value, or the default named in the help.
@@ -84,7 +110,7 @@ RECIPE = [
     flags.DEFINE_enum("subsampler", None, ["random", "fixed"], "Neighbor sub-sampler. [random]"),
     flags.DEFINE_float("gamma", None, "Weight of the regularisation in the last epoch. [2]", 0.0),
     flags.DEFINE_integer("epochs", None, "Passes over the images. [100]", **_NUMBERS),
-    flags.DEFINE_integer("batch_size", None, "Crops per step. [4]", **_NUMBERS),
+    flags.DEFINE_integer("batch_size", None, "Crops per step, of all GPUs. [4]", **_NUMBERS),
     flags.DEFINE_integer(
         "patch_size", None, "Side of a crop in pixels (of raw: in 2 x 2 cells). [256]", 8
     ),
@@ -98,6 +124,14 @@ RECIPE = [
         0.999999,
     ),
     flags.DEFINE_bool("augment", None, "Random flips and rotations by 90 degrees. [off]"),
+    flags.DEFINE_float(
+        "holdout",
+        None,
+        "Share of the images that is not trained on but scored every epoch, as val_loss. [0.03 of "
+        "20 or more images if there is no --val_dir, else 0]",
+        0.0,
+        0.9,
+    ),
     flags.DEFINE_integer("min_side", None, "Skip images with a shorter side. [patch_size / 2]", 2),
     flags.DEFINE_integer("max_side", None, "Skip images with a longer side. [none]", 2),
     flags.DEFINE_float("white_level", None, "Pixel value of white. [255 or 65535]", 1e-9),
@@ -170,25 +204,37 @@ def open_images(recipe):
 
 
 def main(arguments):
-    """Opens the data, trains, says what came out."""
+    """Opens the data, trains, says what came out; returns the exit status."""
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}; folders are given by flags.")
+    image_headers.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
     recipe = recipe_from_flags()
 
+    from n2n_tf import strategies
     from n2n_tf.evaluation import load_clean
-    from n2n_tf.training import train
+    from n2n_tf.guards import TrainingStopped
+    from n2n_tf.training import Conduct, train
 
+    conduct = Conduct(CHECKPOINT_EVERY.value, ON_NAN.value, ALLOW_CHANGED_FLAGS.value)
+    strategy = strategies.choose(STRATEGY.value, recipe.batch_size)
     images = open_images(recipe)
     for skipped in images.skipped:
         print(f"skipped {skipped.path}: {skipped.reason}")
     print(f"{len(images)} images to train on, {len(images.skipped)} skipped.")
-    clean = load_clean(VAL_DIR.value, recipe.channels) if VAL_DIR.value else []
-    train(recipe, images, MODEL_DIR.value, clean[: VAL_IMAGES.value], CHECKPOINT_MINUTES.value)
+    clean = load_clean(VAL_DIR.value, recipe.channels, VAL_IMAGES.value) if VAL_DIR.value else []
+    try:
+        train(recipe, images, MODEL_DIR.value, clean, conduct, strategy=strategy)
+    except TrainingStopped as stopped:
+        print(f"n2n-train: {stopped}", file=sys.stderr)
+        return stopped.status
+    if not strategies.is_chief(strategy):
+        return 0
     print(
         f"The network is in {MODEL_DIR.value}. Next:\n"
         f"  n2n-denoise --model {MODEL_DIR.value} INPUT -o OUTPUT\n"
         f"  tensorboard --logdir {MODEL_DIR.value}/logs"
     )
+    return 0
 
 
 def run():
