@@ -55,7 +55,8 @@ def measure(name, images):
         ema_decay=0.99,  # over a hundred steps, a small part even of a short training
     )
     folder = pathlib.Path(OUTPUT.value) / name.replace(" ", "_").replace(",", "")
-    train(recipe, images, folder)
+    if not (folder / "model.json").exists() or Denoiser.load(folder).info["epochs"] < EPOCHS.value:
+        train(recipe, images, folder)
     denoiser = Denoiser.load(folder)
     figures = {}
     for precision in PRECISIONS:

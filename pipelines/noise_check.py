@@ -8,14 +8,12 @@ import cv2
 import numpy as np
 
 BLOCK = 8  # side in pixels of the blocks that are looked at
-FLATTEST = (
-    0.05  # share of the blocks that is used: elsewhere the picture is stronger than its noise
-)
+# Share of the blocks that is used: elsewhere the picture is stronger than its noise.
+FLATTEST = 0.05
 LEAST = 4  # blocks
-# Of 17 photographs that scikit-image ships, with Gaussian noise of 5 to 50 or 5 to 30 photons, 100
-# of 102 noisy images were above the limit (the two: gravel and grass at 5), and all demosaiced,
-# blurred (3 x 3) and doubled ones below. JPEG of quality 50 to 95: 205 of 216 in colour below; in
-# gray, where it leaves strong noise nearly white, 26 of 192.
+# benchmarks/noise_check.py prints how often this is right: of 102 photographs with independent
+# noise 3 were below the limit (gravel and grass with little of it), and all demosaiced, blurred and
+# doubled ones. JPEG: 207 of 216 in colour; in gray, where strong noise stays white, 31 of 192.
 QUANTILE, LIMIT = 0.8, 0.75
 IMAGES, SIDE = 12, 512  # at most so many images, of each at most so many pixels a side
 
