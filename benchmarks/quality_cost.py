@@ -19,12 +19,13 @@ OUTPUT = flags.DEFINE_string("output", "quality_cost", "Folder for trainings, fi
 EPOCHS = flags.DEFINE_integer("epochs", 5, "Passes over the photographs, the same for all.", 1)
 NOISE = flags.DEFINE_string("noise", "gauss25", "Noise of the trainings.")
 TILE = flags.DEFINE_integer("tile", 256, "Side of the files' tiles in pixels.")
+ONLY = flags.DEFINE_list("only", None, "Names of rows to measure. [all]")
 
 # name of the row -> network and width, from the cheapest to the paper's
 NETWORKS = {
-    "unet_mobile, 16 features": ("unet_mobile", 16),
-    "unet_mobile": ("unet_mobile", 32),
-    "unet_residual, 16 features": ("unet_residual", 16),
+    "unet_mobile 12 features": ("unet_mobile", 12),
+    "unet_mobile": ("unet_mobile", 24),
+    "unet_residual 16 features": ("unet_residual", 16),
     "unet_light": ("unet_residual", 24),
     "unet of the paper + input": ("unet_residual", 48),
 }
@@ -54,7 +55,7 @@ def measure(name, images):
         holdout=0.0,
         ema_decay=0.99,  # over a hundred steps, a small part even of a short training
     )
-    folder = pathlib.Path(OUTPUT.value) / name.replace(" ", "_").replace(",", "")
+    folder = pathlib.Path(OUTPUT.value) / name.replace(" ", "_")
     if not (folder / "model.json").exists() or Denoiser.load(folder).info["epochs"] < EPOCHS.value:
         train(recipe, images, folder)
     denoiser = Denoiser.load(folder)
@@ -92,9 +93,8 @@ def plot(rows, path):
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), sharey=True)
     left.plot([r[1] for r in rows], [r[3]["float32"].psnr for r in rows], "o-")
     for name, cost, _, figures in rows:
-        left.annotate(
-            name, (cost, figures["float32"].psnr), (4, -12), textcoords="offset points", fontsize=8
-        )
+        place = {"textcoords": "offset points", "ha": "right", "fontsize": 8}
+        left.annotate(name, (cost, figures["float32"].psnr), (-6, 4), **place)
     left.set(xscale="log", xlabel="multiply-adds per pixel", ylabel="PSNR in dB", title="float32")
     for precision in rows[0][3]:
         points = [r[3][precision] for r in rows]
@@ -120,7 +120,7 @@ def main(_):
 
     images = ImageFolder(DATA_DIR.value, min_side=64)
     rows = []
-    for name in NETWORKS:
+    for name in ONLY.value or NETWORKS:
         print(f"== {name}", flush=True)
         rows.append(measure(name, images))
     text = table(rows)

@@ -104,9 +104,9 @@ PRESETS = {
         learning_rate=1e-3,
         augment=True,
     ),
-    # For phones: widths at which a camera's pixels cost a quarter and a fifteenth of the paper's.
+    # For phones: widths at which a camera's pixels cost a quarter and a twentieth of the paper's.
     "unet_light": _small(network="unet_residual", features=24),
-    "unet_mobile": _small(network="unet_mobile", features=32),
+    "unet_mobile": _small(network="unet_mobile", features=24),
     # For a CPU and an afternoon: a third of the paper's width, and He-normal weights unscaled,
     # with which short trainings get much further, and with its input added to its output.
     "quick": _small(network="unet_residual", features=16, ema_decay=0.0),

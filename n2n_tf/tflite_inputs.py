@@ -139,7 +139,9 @@ def wrap(network, info):
     if kind == "image":
         return lambda noisy: {"denoised": run(noisy)}, [tf.TensorSpec(shape, tf.float32, "noisy")]
     if info["precision"] == "int8":  # its own quantisation of [0, 1] with the step 1/255 is uint8
-        clipped = lambda noisy: {"denoised": _clip(run(noisy), 1.0)}  # noqa: E731
+        # Pixels pass the first ReLU unchanged; it parts their quantisation from that of what the
+        # network concatenates them with.
+        clipped = lambda noisy: {"denoised": _clip(run(tf.nn.relu(noisy)), 1.0)}  # noqa: E731
         return clipped, [tf.TensorSpec(shape, tf.float32, "noisy")]
 
     def denoise(noisy):

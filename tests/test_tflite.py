@@ -53,14 +53,15 @@ def export(networks, tmp_path_factory):
 
 # By how much a file of each precision may differ from Keras, images in [0, 1]: rounding of float32;
 # 11-bit weights; 8-bit weights; 8-bit activations too.
-ALLOWED = {"float32": 1e-5, "float16": 2e-3, "dynamic": 2e-2, "int8": 4e-2, "int16x8": 2e-2}
+ALLOWED = {"float32": 1e-5, "float16": 2e-3, "dynamic": 2e-2, "int8": 8e-2, "int16x8": 2e-2}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_static_files_hold_only_what_delegates_take(export, precision):
     path, figures = export(Variant((64, 96), precision))
-    own = {"CONV_2D", "TRANSPOSE_CONV", "ADD", "LEAKY_RELU", "DEQUANTIZE", "QUANTIZE"}
+    own = {"CONV_2D", "TRANSPOSE_CONV", "ADD", "CONCATENATION", "LEAKY_RELU"}
+    own |= {"DEQUANTIZE", "QUANTIZE"}
     assert {"CONV_2D", "TRANSPOSE_CONV", "ADD"} <= set(figures.operations) <= own
     if precision == "int16x8":  # no delegate has its kernels
         assert figures.delegated().startswith("0/")
@@ -145,7 +146,9 @@ def test_files_of_whole_cameras(export, networks, variant):
     assert figures.max_difference < 0.02 and abs(figures.psnr_drop) < 0.1
     rng = np.random.default_rng(0)
     height, width = variant.size or (70, 90)
-    mosaic = rng.integers(64, 900, (1, height, width, 1)).astype(variant.dtype)
+    photo = embedded_photo("cat")[100 : 100 + height, 200 : 200 + width, 1].astype(float)
+    mosaic = np.rint(3 * photo + 64 + rng.normal(0, 20, photo.shape)).clip(0, 1000)
+    mosaic = mosaic[None, ..., None].astype(variant.dtype)
     mosaic[0, 4:8, 4:8] = 1023
     arguments = {"noisy": mosaic}
     if variant.levels == "inputs":
@@ -162,7 +165,7 @@ def test_files_of_whole_cameras(export, networks, variant):
     result = np.stack([got[0, r::2, c::2, 0] for r in (0, 1) for c in (0, 1)], axis=-1)
     clipped = planes >= 1
     difference = np.abs(result.astype(float) - expected)[~clipped]
-    assert difference.max() < 0.06 * 959 if variant.precision == "int16x8" else 2
+    assert difference.max() < (0.02 * 959 if variant.precision == "int16x8" else 2)
     if variant.precision != "int16x8":
         assert (result[clipped] == 1023).all()
     assert Denoiser.load(path)(planes).shape == planes.shape  # the same file, through our tiling

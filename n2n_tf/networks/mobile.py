@@ -1,11 +1,11 @@
-"""A U-Net for phones: at half the image's size from its first layer on, narrow, and of operations
+"""A U-Net for phones: at half the image's size but for its last layers, narrow, and of operations
 that integer kernels and GPU delegates have: convolutions, leaky ReLU, additions.
 
-Not in the paper. Against the paper's U-Net it has: a first and a last layer that step by two pixels
-(four times fewer positions to compute at), strided convolutions in place of poolings, skips that
-are added and not concatenated, and the input added to the output. A space-to-depth stem would be
-the first layer's equal, but TFLite has no int16 kernel of it; plain ReLU would fuse into the
-convolutions, but in training the coarse levels died of it.
+Not in the paper. Against the paper's U-Net it has: a first layer that steps by two pixels, strided
+convolutions in place of poolings, skips that are added and not concatenated, and the input added to
+the output. Its last layers work at full size and see the noisy image itself, without which fine
+detail is lost. A space-to-depth stem would be the first layer's equal, but TFLite has no int16
+kernel of it; plain ReLU would fuse into the convolutions, but in training the coarse levels died.
 """
 
 import keras
@@ -14,23 +14,24 @@ from keras import layers
 from n2n_tf.networks.unet import he_normal
 
 SIZE_MULTIPLE = 16  # halved four times
-# One input pixel reaches 116 pixels; rounded up to the grid of the halvings.
+# One input pixel reaches 118 pixels; rounded up to the grid of the halvings.
 HALO = 128
 WIDTHS = (1.0, 1.5, 2.0, 3.0)  # of the levels, in units of `features`
+FINE_WIDTH = 2 / 3  # of the last layers
 
 
-def unet_mobile(channels=3, features=32, init_scale=1.0):
+def unet_mobile(channels=3, features=24, init_scale=1.0):
     """Builds the network as a functional Keras model.
 
     Args:
         channels: int, channels of the image: 1 gray, 3 RGB, 4 packed Bayer.
-        features: int, width of the finest level; a multiple of 8 suits the kernels of phones.
+        features: int, width at half size; a multiple of 24 gives widths that suit phones' kernels.
         init_scale: float, factor on He-normal initial kernels.
 
     Returns:
         `keras.Model` named "unet_mobile": float [batch, height, width, channels] in nominal range
         [0, 1] -> denoised image of the same shape, float32. Height and width must be multiples of
-        16 pixels. At 32 features under 20,000 multiply-adds per pixel (the paper's U-Net: 297,000).
+        16 pixels. At 24 features 15,000 multiply-adds per pixel (the paper's U-Net: 297,000).
     """
     x = noisy = keras.Input((None, None, channels), name="noisy")
     widths = [int(features * width) for width in WIDTHS]
@@ -46,19 +47,27 @@ def unet_mobile(channels=3, features=32, init_scale=1.0):
         x = layers.Add(name=f"skip{level}")([x, skips[level]])
         x = _conv(widths[level], f"dec{level}a", init_scale)(x)
         x = _conv(widths[level], f"dec{level}b", init_scale)(x)
-    x = _upsample(channels, "last", 0.02 * init_scale)(x)  # small: begin near the identity
+    fine = round(features * FINE_WIDTH)
+    x = layers.Concatenate(name="fine")([_upsample(fine, "up_fine", init_scale)(x), noisy])
+    x = _conv(fine, "fine_a", init_scale)(x)
+    x = _conv(fine, "fine_b", init_scale)(x)
+    x = _conv(channels, "last", 0.1 * init_scale, size=1, activation=None)(x)  # near the identity
     x = layers.Activation("linear", dtype="float32", name="correction")(x)
     x = layers.Add(dtype="float32", name="denoised")([noisy, x])
     return keras.Model(noisy, x, name="unet_mobile")
 
 
-def _conv(filters, name, init_scale, size=3, strides=1):
+def _leaky():
+    return layers.LeakyReLU(negative_slope=0.2)
+
+
+def _conv(filters, name, init_scale, size=3, strides=1, activation=_leaky):
     return layers.Conv2D(
         filters,
         size,
         strides,
         padding="same",
-        activation=layers.LeakyReLU(negative_slope=0.2),
+        activation=activation and activation(),
         kernel_initializer=he_normal(init_scale),
         name=name,
     )
