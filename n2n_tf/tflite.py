@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from n2n_tf.evaluation import load_clean
 from n2n_tf.raw import raw_planes_of_photo
-from n2n_tf.tflite_inputs import CALIBRATED, encode
+from n2n_tf.tflite_inputs import CALIBRATED, INPUTS, encode
 from n2n_tf.tiling import reflect_pad, round_up
 from pipelines import bayer
 from pipelines.embedded_photos import FIRST_SET, SECOND_SET, embedded_photo
@@ -80,7 +80,9 @@ class Variant:
                 "(--black_level, --white_level)."
             )
         tile = self._tile(info["size_multiple"] * (2 if mosaic else 1), mosaic)
-        info = info | {"precision": self.precision, "input": self.input, "tile": tile}
+        info = {"license": "not stated"} | info
+        info |= {"precision": self.precision, "input": self.input, "tile": tile}
+        info["takes_and_returns"] = INPUTS[self.input]
         if tile:
             # A margin of a quarter where the network's own would leave nothing inside; the
             # difference this makes is measured.

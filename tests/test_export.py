@@ -19,6 +19,7 @@ from n2n_tf.denoiser import Denoiser
 from n2n_tf.export import ExportError, check_free, export_saved_model, export_tflite
 from n2n_tf.model_files import describe
 from n2n_tf.networks.unet import unet
+from n2n_tf.tflite_inputs import INPUTS
 
 SIZES = [(63, 65), (33, 40), (64, 96), (17, 1), (1, 50), (1, 1)]
 INFO = {"network": "small", "channels": 1, "size_multiple": 2, "halo": 4}
@@ -160,6 +161,8 @@ def test_model_json_lies_beside_and_the_denoiser_takes_both(exported):
     assert json.loads((exported / "saved_model/model.json").read_text()) == info
     beside = json.loads((exported / "model.tflite.json").read_text())
     inside = {"precision": "float32", "input": "image", "tile": None}
+    inside["license"] = "not stated"
+    inside["takes_and_returns"] = INPUTS["image"]
     with zipfile.ZipFile(exported / "model.tflite") as archive:
         assert json.loads(archive.read("model.json")) == info | inside
     content = (exported / "model.tflite").read_bytes()
