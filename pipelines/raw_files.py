@@ -63,7 +63,8 @@ def read_raw(path: str | os.PathLike) -> RawFrame:
             "reads. Give the camera's own file or convert it to an uncompressed or lossless "
             "DNG; for a bare sensor dump give its shape and type."
         ) from error
-    except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
+    # NotImplementedError: rawpy's, for colour filters that no camera has.
+    except (rawpy.LibRawError, rawpy.NotSupportedError, NotImplementedError) as error:
         raise RawFileError(
             f"{path}: corrupt or truncated: LibRaw says {_text(error)!r}. Copy the file again "
             "from the card or leave it out."

@@ -246,3 +246,14 @@ def test_sensor_dumps_of_another_size_or_type_are_refused(tmp_path):
         read_sensor_dump(path, (10, 10), "uint8", "RGBG", 0, 255)
     with pytest.raises(RawFileError, match="white level must lie above"):
         read_sensor_dump(path, (10, 10), "uint8", "RGGB", 64, 64)
+
+
+def test_a_colour_filter_that_rawpy_cannot_name_is_refused(tmp_path, monkeypatch):
+    path = write_sample(tmp_path / "x.dng", random_mosaic(24, 30))
+
+    def unknown(path, raw):
+        raise NotImplementedError("filters: 148")
+
+    monkeypatch.setattr(raw_files, "_refuse_by_sensor", unknown)
+    with pytest.raises(RawFileError, match=r"x\.dng: corrupt or truncated.*filters: 148"):
+        read_raw(path)
