@@ -65,7 +65,7 @@ def _check_inflated(chunks, expected):
 
 def check_jpeg(data):
     """Raises ImageFileError for a JPEG that is too large, truncated, or of endlessly many scans."""
-    width, height, scans = _jpeg_size(data)
+    width, height, scans = jpeg_size(data)
     check_size(width, height)
     if not data.find(b"\xff\xd9", _jpeg_frame(data)) > 0:  # OpenCV 4 would fill up with gray
         raise ImageFileError("truncated JPEG (it has no end).")
@@ -73,7 +73,7 @@ def check_jpeg(data):
         raise ImageFileError(f"a JPEG of {scans} scans, which would take minutes to decode.")
 
 
-def _jpeg_size(data):
+def jpeg_size(data):
     """Width, height and number of scans of a JPEG."""
     frame = _jpeg_frame(data)
     height, width = struct.unpack_from(">HH", data, frame + 5)
@@ -158,6 +158,6 @@ def _check_jpeg_tiles(file, page):
     tile = page.tilewidth or page.imagewidth, page.tilelength or page.imagelength
     for offset, length in zip(page.dataoffsets, page.databytecounts, strict=False):
         file.seek(offset)
-        width, height, scans = _jpeg_size(file.read(length))
+        width, height, scans = jpeg_size(file.read(length))
         if width > tile[0] or height > tile[1] or scans > MAX_SCANS:
             raise ImageFileError("damaged TIFF (it holds a JPEG that is larger than its tile).")

@@ -7,6 +7,7 @@ used in forked processes: start workers with "spawn".
 
 import mmap
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,10 @@ def _metadata_of(path: Path) -> Metadata:
         return raw_tags.read_metadata(blob)
 
 
+_COMPRESSION, _JPEG = 259, 7
+_SIDES = (322, 256), (323, 257)  # of a tile, or of the image if it has none
+
+
 def _refuse_by_tags(path: Path, metadata: Metadata) -> None:
     """Refuses DNGs that are truncated, or whose pixels are not an integer mosaic."""
     directory = metadata.pixels()
@@ -130,6 +135,8 @@ def _refuse_by_tags(path: Path, metadata: Metadata) -> None:
             f"{path}: truncated: the pixels end at byte {end}, the file at {size}. Copy it again "
             "from the card."
         )
+    if first_value(directory.get(_COMPRESSION)) == _JPEG:
+        _refuse_larger_jpegs(path, directory)
     if first_value(directory.get(raw_tags.SAMPLE_FORMAT)) == 3:
         raise RawFileError(
             f"{path}: floating-point DNG, which holds no sensor integers. Denoise the integer "
@@ -137,6 +144,22 @@ def _refuse_by_tags(path: Path, metadata: Metadata) -> None:
         )
     if first_value(directory.get(raw_tags.PHOTOMETRIC)) == raw_tags.LINEAR_RAW:
         raise RawFileError(f"{path}: {_NO_MOSAIC}")
+
+
+def _refuse_larger_jpegs(path: Path, directory: Directory) -> None:
+    """Refuses JPEGs larger than their tile, which LibRaw would decode for minutes."""
+    sides = [first_value(directory.get(tile) or directory.get(all_), 0) for tile, all_ in _SIDES]
+    data = path.read_bytes()
+    for offset in tag_values(directory.get(324) or directory.get(273)):
+        try:
+            width, height, _ = image_headers.jpeg_size(data[int(offset) :])
+        except (image_headers.ImageFileError, struct.error, IndexError):
+            width, height = np.inf, np.inf
+        if width * height > sides[0] * sides[1]:
+            raise RawFileError(
+                f"{path}: corrupt or truncated: a JPEG in it is damaged or larger than its tile. "
+                "Copy the file again from the card or leave it out."
+            )
 
 
 def _last_byte(directory: Directory) -> int:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines import raw_files
 from pipelines.bayer import PATTERNS
+from pipelines.dng import write_dng
 from pipelines.raw_files import read_raw, read_sensor_dump
 from pipelines.raw_frame import RawFileError, RawFrame, denormalise, normalise
 
@@ -256,4 +257,16 @@ def test_a_colour_filter_that_rawpy_cannot_name_is_refused(tmp_path, monkeypatch
 
     monkeypatch.setattr(raw_files, "_refuse_by_sensor", unknown)
     with pytest.raises(RawFileError, match=r"x\.dng: corrupt or truncated.*filters: 148"):
+        read_raw(path)
+
+
+def test_a_jpeg_larger_than_its_tile_is_refused_before_it_is_decoded(tmp_path):
+    path = tmp_path / "x.dng"
+    mosaic = random_mosaic(64, 80)
+    write_dng(path, RawFrame(mosaic, "RGGB", BLACK, 4095), mosaic)
+    data = path.read_bytes()
+    assert read_raw(path).mosaic.shape == (64, 80)
+    frame = data.index(b"\xff\xc3")
+    path.write_bytes(data[: frame + 5] + b"\xff\xff\xff\xff" + data[frame + 9 :])
+    with pytest.raises(RawFileError, match="damaged or larger than its tile"):
         read_raw(path)
