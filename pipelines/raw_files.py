@@ -153,9 +153,10 @@ def _refuse_larger_jpegs(path: Path, directory: Directory) -> None:
     for offset in tag_values(directory.get(324) or directory.get(273)):
         try:
             width, height, _ = image_headers.jpeg_size(data[int(offset) :])
-        except (image_headers.ImageFileError, struct.error, IndexError):
-            width, height = np.inf, np.inf
-        if width * height > sides[0] * sides[1]:
+            sound = width * height <= sides[0] * sides[1]
+        except (ValueError, TypeError, IndexError, struct.error):  # a tag may hold text
+            sound = False
+        if not sound:
             raise RawFileError(
                 f"{path}: corrupt or truncated: a JPEG in it is damaged or larger than its tile. "
                 "Copy the file again from the card or leave it out."
