@@ -99,7 +99,7 @@ def measure(network, file, info):
     differences, scores = [], []
     for (noisy, clean), given, result in zip(images, arguments, results, strict=True):
         taken = decode(given["noisy"], info)
-        expected = finish(_keras(network, taken, info["size_multiple"]), taken, info)
+        expected = finish(run_network(network, taken, info["size_multiple"]), taken, info)
         got = decode(result, info)
         comparable = got.shape == expected.shape and np.isfinite(got - expected).all()
         differences.append(np.abs(got - expected) if comparable else np.full(1, math.inf))
@@ -138,7 +138,7 @@ def _tiling_difference(network, channels, tile, halo, multiple):
     photo = photos(SECOND_SET[:1], info)[0]
     noisy = with_noise(photo, info, 0) if channels in (1, 3, 4) else photo
     noisy = reflect_pad(noisy, *(round_up(side + side // 2, multiple) for side in tile))
-    run = functools.partial(_keras, network, multiple=multiple)
+    run = functools.partial(run_network, network, multiple=multiple)
     tiled = denoise_tiled(run, noisy, tile, halo, multiple, fixed=True)
     return float(np.abs(tiled - run(noisy[None])[0]).max())
 
@@ -159,7 +159,7 @@ def _run_apart(file, arguments):
         return outputs, json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def _keras(network, images, multiple):
+def run_network(network, images, multiple):
     """The network's own result for images [1, h, w, c] of any size."""
     height, width = images.shape[1:3]
     padded = reflect_pad(images[0], round_up(height, multiple), round_up(width, multiple))

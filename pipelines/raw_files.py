@@ -5,6 +5,7 @@
 used in forked processes: start workers with "spawn".
 """
 
+import itertools
 import mmap
 import os
 import struct
@@ -149,10 +150,13 @@ def _refuse_by_tags(path: Path, metadata: Metadata) -> None:
 def _refuse_larger_jpegs(path: Path, directory: Directory) -> None:
     """Refuses JPEGs larger than their tile, which LibRaw would decode for minutes."""
     sides = [first_value(directory.get(tile) or directory.get(all_), 0) for tile, all_ in _SIDES]
-    data = path.read_bytes()
-    for offset in tag_values(directory.get(324) or directory.get(273)):
+    tiled = 324 in directory
+    offsets, lengths = (tag_values(directory.get(t)) for t in ((324, 325) if tiled else (273, 279)))
+    data = memoryview(path.read_bytes())
+    for offset, length in itertools.zip_longest(offsets, lengths):
         try:
-            width, height, _ = image_headers.jpeg_size(data[int(offset) :])
+            end = None if length is None else int(offset) + int(length)
+            width, height, _ = image_headers.jpeg_size(bytes(data[int(offset) : end]))
             sound = width * height <= sides[0] * sides[1]
         except (ValueError, TypeError, IndexError, struct.error):  # a tag may hold text
             sound = False
