@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from n2n_tf.losses import n2n_loss
+from n2n_tf.losses import balancing_weights, n2n_loss
 from n2n_tf.networks import NETWORKS
 from n2n_tf.strategies import several_workers
 from n2n_tf.subsamplers import DRAW, take_pixels
@@ -22,11 +22,14 @@ class Neighbor2Neighbor(keras.Model):
     Args:
         network: functional `keras.Model`, [batch, height, width, channels] -> the same shape.
         gamma: float, weight of the regularisation (equation 7). Held in the variable `gamma`, which
-            `n2n_tf.schedules.PaperSchedule` raises epoch by epoch.
+            `n2n_tf.schedules.PaperSchedule` raises epoch by epoch. While it is 0, the pass over the
+            whole image is left out, and a step costs well under half.
         subsampler: "random" (neighbours, section 4.1) or "fixed" (appendix B).
         k: int, side of the sub-sampler's cells in pixels.
         seed: int; with `optimizer.iterations` it decides every sub-sampler drawn. (A step that
             loss scaling skips is not counted there, and its sub-sampler is the next step's.)
+        balance: bool, whether each image's loss is divided by its energy, so that weakly noisy
+            images count as much as strongly noisy ones: `n2n_tf.losses.balancing_weights`.
         size_multiple: int, sides of images are mirror-padded to multiples of this before the
             network and cropped after it. Default: the network's own, 1 if unknown.
 
@@ -40,7 +43,15 @@ class Neighbor2Neighbor(keras.Model):
     """
 
     def __init__(
-        self, network, gamma=2.0, subsampler="random", k=2, seed=0, size_multiple=None, **kwargs
+        self,
+        network,
+        gamma=2.0,
+        subsampler="random",
+        k=2,
+        seed=0,
+        balance=False,
+        size_multiple=None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         if subsampler not in DRAW:
@@ -51,7 +62,7 @@ class Neighbor2Neighbor(keras.Model):
                 f"{network.input_shape[-1]} in, {network.output_shape[-1]} out."
             )
         self.network = network
-        self.subsampler, self.k, self.seed = subsampler, k, seed
+        self.subsampler, self.k, self.seed, self.balance = subsampler, k, seed, balance
         self.size_multiple = size_multiple or NETWORKS.get(network.name, (None, 1))[1]
         # A variable, since a Python number read in train_step is frozen at its first trace.
         self.gamma = self.add_weight(
@@ -74,13 +85,15 @@ class Neighbor2Neighbor(keras.Model):
         g1, g2 = self._draw(tf.shape(noisy), replica)  # a random neighbor sub-sampler G
         sub_input, sub_target = take_pixels(noisy, g1, self.k), take_pixels(noisy, g2, self.k)
 
+        weights = balancing_weights(sub_input, sub_target) if self.balance else None
+
         # f(y) with no gradients, sampled by the same G.
-        denoised = tf.stop_gradient(self(noisy, training=True))
+        denoised = tf.stop_gradient(self._denoised_if_needed(noisy))
         denoised_pair = take_pixels(denoised, g1, self.k), take_pixels(denoised, g2, self.k)
 
         with tf.GradientTape() as tape:
             sub_output = self(sub_input, training=True)
-            total, rec, reg = n2n_loss(sub_output, sub_target, *denoised_pair, self.gamma)
+            total, rec, reg = n2n_loss(sub_output, sub_target, *denoised_pair, self.gamma, weights)
             # Keras sums gradients over replicas; the loss is a mean over the global batch.
             scaled = self.optimizer.scale_loss(total / replica.num_replicas_in_sync)
         variables = self.network.trainable_variables
@@ -89,8 +102,17 @@ class Neighbor2Neighbor(keras.Model):
             gradients = _overflow_everywhere(gradients, replica)
         self.optimizer.apply(gradients, variables)
 
+        reg = tf.where(self.gamma > 0, reg, 0.0)  # of f(y) left out it would mean nothing
         self._update(1, loss=total, reconstruction=rec, regularisation=reg)
         return self._results("loss", "reconstruction", "regularisation", gamma=self.gamma)
+
+    def _denoised_if_needed(self, noisy):
+        """f(y); zeros while gamma is 0, since the regularisation then plays no part."""
+        return tf.cond(
+            self.gamma > 0,
+            lambda: tf.cast(self(noisy, training=True), tf.float32),
+            lambda: tf.zeros_like(noisy, tf.float32),
+        )
 
     def _draw(self, shape, replica):
         """The sub-sampler of the global batch, and of it this replica's part."""
@@ -135,6 +157,7 @@ class Neighbor2Neighbor(keras.Model):
             "subsampler": self.subsampler,
             "k": self.k,
             "seed": self.seed,
+            "balance": self.balance,
             "size_multiple": self.size_multiple,
         }
 

@@ -19,6 +19,8 @@ class Recipe:
         init_scale: factor on the He-normal initial weights.
         subsampler: "random" or "fixed".
         gamma: weight of the regularisation in the last epoch.
+        gamma_delay: share of the epochs at the beginning that do without the regularisation.
+        balance: whether weakly and strongly noisy images count alike in the loss.
         epochs: passes over the images.
         batch_size: crops per step.
         patch_size: side of a crop in pixels; of packed raw in cells of 2 x 2 pixels.
@@ -44,6 +46,8 @@ class Recipe:
     init_scale: float = 0.1
     subsampler: str = "random"
     gamma: float = 2.0
+    gamma_delay: float = 0.0
+    balance: bool = False
     epochs: int = 100
     batch_size: int = 4
     patch_size: int = 256

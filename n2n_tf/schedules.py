@@ -3,20 +3,21 @@
 import keras
 
 
-def gamma_at(epoch, epochs, gamma):
+def gamma_at(epoch, epochs, gamma, delay=0.0):
     """Weight of the regularisation during an epoch: it rises linearly and ends at `gamma`.
 
     Args:
         epoch: int, 1 .. epochs.
         epochs: int, length of the training in epochs.
         gamma: float, final weight (paper: 2 for sRGB, 1 for raw).
+        delay: float, share of the epochs, from the first, that have 0 instead.
 
     Returns:
         float, `gamma * epoch / epochs`.
 
     Source: section 4.2 ("gradually increase gamma"); the formula is the official train.py's.
     """
-    return gamma * epoch / epochs
+    return 0.0 if epoch <= delay * epochs else gamma * epoch / epochs
 
 
 def learning_rate_at(epoch, epochs, initial):
@@ -47,18 +48,20 @@ class PaperSchedule(keras.callbacks.Callback):
         epochs: int, length of the whole training in epochs, also of a training that continues.
         learning_rate: float, of the first epoch. None leaves the optimizer's alone.
         gamma: float, weight of the regularisation in the last epoch.
+        gamma_delay: float, share of the epochs at the beginning that do without it, see `gamma_at`.
 
     Example:
         model.fit(batches, epochs=100, callbacks=[PaperSchedule(epochs=100)])
     """
 
-    def __init__(self, epochs, learning_rate=3e-4, gamma=2.0):
+    def __init__(self, epochs, learning_rate=3e-4, gamma=2.0, gamma_delay=0.0):
         super().__init__()
-        self.epochs, self.learning_rate, self.gamma = epochs, learning_rate, gamma
+        self.epochs, self.learning_rate = epochs, learning_rate
+        self.gamma, self.gamma_delay = gamma, gamma_delay
 
     def on_epoch_begin(self, epoch, logs=None):
         """Assigns both variables; Keras counts epochs from 0."""
-        self.model.gamma.assign(gamma_at(epoch + 1, self.epochs, self.gamma))
+        self.model.gamma.assign(gamma_at(epoch + 1, self.epochs, self.gamma, self.gamma_delay))
         if self.learning_rate is not None:
             rate = learning_rate_at(epoch + 1, self.epochs, self.learning_rate)
             self.model.optimizer.learning_rate = rate

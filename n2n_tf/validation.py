@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from n2n_tf.denoiser import Denoiser
 from n2n_tf.evaluation import SEED, average, evaluate, strip
-from n2n_tf.losses import n2n_loss
+from n2n_tf.losses import balancing_weights, n2n_loss
 from n2n_tf.model import Neighbor2Neighbor
 from n2n_tf.raw import preparation, viewable
 from n2n_tf.subsamplers import DRAW, take_pixels
@@ -125,7 +125,9 @@ def held_out_loss(recipe, images, network):
         g1, g2 = DRAW[recipe.subsampler](1, *tf.unstack(tf.shape(noisy)[1:3]), seed)
         denoised = denoise(noisy)
         pair = take_pixels(denoised, g1), take_pixels(denoised, g2)
-        return n2n_loss(denoise(take_pixels(noisy, g1)), take_pixels(noisy, g2), *pair, 0.0)[1:]
+        sub_input, sub_target = take_pixels(noisy, g1), take_pixels(noisy, g2)
+        weights = balancing_weights(sub_input, sub_target) if recipe.balance else None
+        return n2n_loss(denoise(sub_input), sub_target, *pair, 0.0, weights)[1:]
 
     def loss():
         means = np.mean(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from n2n_tf.losses import n2n_loss
+from n2n_tf.losses import balancing_weights, n2n_loss
 from n2n_tf.subsamplers import draw_neighbor_pairs, take_pixels
 
 SHAPE = (3, 8, 10, 4)
@@ -81,3 +81,26 @@ def test_the_ideal_denoiser_minimises_the_regularisation(rng):
     expected = [0.01 + c**2 for c in (-0.05, -0.02, 0.0, 0.02, 0.05)]
     np.testing.assert_allclose(values, expected, rtol=0.03)
     assert min(values) == values[2]
+
+
+def test_weights_are_of_images_in_both_means(rng):
+    output, target, gap_input, gap_target = rng.normal(size=(4, *SHAPE))
+    weights = rng.uniform(0.1, 10, SHAPE[0])
+    got = n2n_loss(output, target, gap_input, gap_target, 1.5, tf.constant(weights, tf.float32))
+    axes, difference = (1, 2, 3), output - target
+    rec = np.mean(weights * np.mean(difference**2, axis=axes))
+    reg = np.mean(weights * np.mean((difference - (gap_input - gap_target)) ** 2, axis=axes))
+    np.testing.assert_allclose([float(x) for x in got], [rec + 1.5 * reg, rec, reg], rtol=1e-5)
+
+
+def test_balanced_losses_of_pure_noise_do_not_know_its_strength(rng):
+    # f = 0 on flat black: mean g2^2 / mean (g1 - g2)^2 is 1/2 for noise of any variance.
+    g1, g2 = rng.normal(size=(2, 2, 64, 64, 3)) * np.array([0.005, 0.2])[:, None, None, None]
+    weights = balancing_weights(g1, g2).numpy()
+    losses = weights * np.mean(g2**2, axis=(1, 2, 3))
+    np.testing.assert_allclose(losses, 0.5, rtol=0.05)
+
+
+def test_the_weight_of_a_flat_crop_is_finite():
+    flat = tf.ones((1, 8, 8, 3))
+    np.testing.assert_allclose(balancing_weights(flat, flat), 1e6, rtol=1e-6)

@@ -94,6 +94,52 @@ def test_one_step_of_sgd_is_the_papers_gradient(subsampler, draw, jit_compile, r
     assert abs(d_a_leak - d_a) > 0.01
 
 
+def test_balanced_the_step_is_that_of_losses_over_their_energies(rng):
+    a, b, gamma, rate = 0.8, 0.1, 1.5, 0.25
+    noisy = rng.normal(size=(3, 10, 12)).astype(np.float32) * [[[0.01]], [[0.1]], [[1.0]]]
+    model = compiled(
+        affine_network(a, b), keras.optimizers.SGD(rate), gamma=gamma, seed=5, balance=True
+    )
+    logs = model.train_on_batch(noisy[..., None].astype(np.float32), return_dict=True)
+
+    y1, y2 = (sample(noisy, p.numpy()) for p in draw_neighbor_pairs(3, 10, 12, [5, 0]))
+    weight = 1 / (np.mean((y1 - y2) ** 2, axis=(1, 2), keepdims=True) + 1e-6)
+    difference = a * y1 + b - y2
+    residual = difference - a * (y1 - y2)
+    d_a = 2 * np.mean(weight * (difference + gamma * residual) * y1)
+    layer = model.network.layers[-1]
+    np.testing.assert_allclose(layer.kernel.numpy().item(), a - rate * d_a, rtol=1e-5)
+    np.testing.assert_allclose(logs["reconstruction"], np.mean(weight * difference**2), rtol=1e-5)
+    np.testing.assert_allclose(logs["regularisation"], np.mean(weight * residual**2), rtol=1e-5)
+    # The faintest image is heard: without the weights it would be 1e-4 of the loss.
+    assert np.mean((weight * difference**2)[0]) > 0.1 * logs["reconstruction"]
+
+
+class Counting(keras.layers.Layer):
+    """Counts how often the network runs."""
+
+    def build(self, shape):
+        self.runs = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        self.runs.assign_add(1.0)
+        return x
+
+
+@pytest.mark.parametrize(("gamma", "runs"), [(0.0, 1), (0.5, 2)])
+def test_without_gamma_a_step_runs_the_network_once(gamma, runs, rng):
+    noisy = keras.Input((None, None, 1))
+    layer = Counting()
+    network = keras.Model(noisy, keras.layers.Conv2D(1, 1)(layer(noisy)))
+    model = compiled(network, keras.optimizers.SGD(0.1), gamma=gamma)
+    logs = model.train_on_batch(rng.random((2, 8, 8, 1), np.float32), return_dict=True)
+    assert float(layer.runs.numpy()) == runs
+    assert (float(logs["regularisation"]) > 0) == (gamma > 0)
+    np.testing.assert_allclose(
+        logs["loss"], logs["reconstruction"] + gamma * logs["regularisation"], rtol=1e-6
+    )
+
+
 def test_each_step_draws_another_subsampler(rng):
     noisy = rng.normal(size=(1, 32, 32, 1)).astype(np.float32)
     model = compiled(affine_network(1.0, 0.0), keras.optimizers.SGD(0.0))
@@ -180,11 +226,12 @@ def test_steps_per_execution_changes_nothing(rng):
 
 def test_saved_and_loaded_it_continues_as_if_nothing_had_happened(tmp_path, rng):
     batches = noisy_batches(rng)
-    model = compiled(small_network(), gamma=1.25, subsampler="fixed", seed=3)
+    model = compiled(small_network(), gamma=1.25, subsampler="fixed", seed=3, balance=True)
     model.fit(batches, steps_per_epoch=3, verbose=0)
     model.save(tmp_path / "trainer.keras")
     loaded = keras.models.load_model(tmp_path / "trainer.keras")
-    assert (loaded.subsampler, loaded.seed, float(loaded.gamma.numpy())) == ("fixed", 3, 1.25)
+    assert (loaded.subsampler, loaded.seed, loaded.balance) == ("fixed", 3, True)
+    assert float(loaded.gamma.numpy()) == 1.25
     for trainer in (model, loaded):
         trainer.fit(batches, steps_per_epoch=3, verbose=0)
     for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):

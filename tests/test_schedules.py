@@ -46,3 +46,9 @@ def test_short_trainings_begin_with_the_full_rate_and_never_rise(epochs):
 def test_gamma_rises_linearly_to_its_end():
     # The official loop: Lambda = epoch / n_epoch * increase_ratio, epoch from 1.
     assert [gamma_at(epoch, 4, 2.0) for epoch in (1, 2, 3, 4)] == [0.5, 1.0, 1.5, 2.0]
+
+
+def test_a_delayed_gamma_is_0_and_then_what_it_would_have_been():
+    gammas = [gamma_at(epoch, 5, 2.0, delay=0.6) for epoch in (1, 2, 3, 4, 5)]
+    assert gammas == [0, 0, 0, 1.6, 2.0]
+    assert gamma_at(1, 3, 2.0, delay=0.0) > 0 and gamma_at(3, 3, 2.0, delay=1.0) == 0

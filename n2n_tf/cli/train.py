@@ -109,6 +109,20 @@ RECIPE = [
     flags.DEFINE_float("init_scale", None, "Factor on He-normal initial weights. [0.1]", 1e-6),
     flags.DEFINE_enum("subsampler", None, ["random", "fixed"], "Neighbor sub-sampler. [random]"),
     flags.DEFINE_float("gamma", None, "Weight of the regularisation in the last epoch. [2]", 0.0),
+    flags.DEFINE_float(
+        "gamma_delay",
+        None,
+        "Share of the epochs at the beginning without the regularisation; these take less than "
+        "half the time. [0]",
+        0.0,
+        1.0,
+    ),
+    flags.DEFINE_bool(
+        "balance",
+        None,
+        "Let weakly and strongly noisy images count alike, by weights of 1 / noise variance in the "
+        "loss; for images of many noise levels. [off]",
+    ),
     flags.DEFINE_integer("epochs", None, "Passes over the images. [100]", **_NUMBERS),
     flags.DEFINE_integer("batch_size", None, "Crops per step, of all GPUs. [4]", **_NUMBERS),
     flags.DEFINE_integer(
