@@ -17,6 +17,8 @@ class Recipe:
         channels: 1 gray, 3 RGB, 4 packed camera raw.
         features: width of the network.
         init_scale: factor on the He-normal initial weights.
+        initial_model: model to start from in place of random weights, as `Denoiser.load` takes it:
+            the same network with images of the same or other channels; None: none.
         subsampler: "random" or "fixed".
         gamma: weight of the regularisation in the last epoch.
         gamma_delay: share of the epochs at the beginning that do without the regularisation.
@@ -44,6 +46,7 @@ class Recipe:
     channels: int = 3
     features: int = 48
     init_scale: float = 0.1
+    initial_model: str | None = None
     subsampler: str = "random"
     gamma: float = 2.0
     gamma_delay: float = 0.0

@@ -10,9 +10,11 @@ import tensorflow as tf
 
 from n2n_tf import strategies
 from n2n_tf.checkpoints import Checkpoint, parse_interval
+from n2n_tf.denoiser import Denoiser
 from n2n_tf.final_network import FinalNetwork, SavedNetwork, optimizer_of
 from n2n_tf.guards import BadStep, FiniteGuard, StopOnSignal
 from n2n_tf.model import Neighbor2Neighbor
+from n2n_tf.networks.transfer import transfer
 from n2n_tf.presets import build_network
 from n2n_tf.run_record import RunRecord, TrainingError, only_process
 from n2n_tf.schedules import PaperSchedule
@@ -141,6 +143,8 @@ class _Training:
     def run(self, record, validation):
         """Restores, trains, and leaves the final weights in the model."""
         restored = self.checkpoint.restore(self.model, self.say)
+        if not restored and self.recipe.initial_model is not None:
+            self._start_from(self.recipe.initial_model)
         step = self.checkpoint.step
         what = "checkpoint; model_dir must be the same storage for all"
         strategies.agree(self.strategy, what, step)
@@ -169,6 +173,16 @@ class _Training:
         callbacks = [schedule, guard, final, figures, self.checkpoint, saved, log, progress, stop]
         with contextlib.closing(progress), stop.listening():
             self._fit_all(schedule, guard, callbacks)
+
+    def _start_from(self, name):
+        network = Denoiser.load(name).network
+        if network is None:
+            raise TrainingError(f"{name}: is an export; a training starts from the network itself.")
+        try:
+            transfer(self.model.network, network)
+        except ValueError as error:
+            raise TrainingError(f"{name}: no training can start from it here. {error}") from error
+        self.say(f"The weights of {name} are where it starts.")
 
     def _reports(self, final, validation):
         figures = Figures(self.recipe, self.images, self.held_out, validation, final.network)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -24,9 +25,10 @@ def two_convolutions(channels, features, init_scale):
     """A network that trains in no time."""
     noisy = keras.Input((None, None, channels))
     scale = keras.initializers.HeNormal(seed=int(10 * init_scale))
-    x = keras.layers.Conv2D(features, 3, padding="same", kernel_initializer=scale)(noisy)
-    x = keras.layers.LeakyReLU(negative_slope=0.2)(x)
-    return keras.Model(noisy, keras.layers.Conv2D(channels, 3, padding="same")(x), name="two")
+    first = keras.layers.Conv2D(features, 3, padding="same", kernel_initializer=scale, name="first")
+    x = keras.layers.LeakyReLU(negative_slope=0.2)(first(noisy))
+    last = keras.layers.Conv2D(channels, 3, padding="same", name="last")
+    return keras.Model(noisy, last(x), name="two")
 
 
 @pytest.fixture(autouse=True)
@@ -295,3 +297,42 @@ def test_killed_processes_end_with_the_same_bits():
     done = subprocess.run([sys.executable, soak, "--kills=3"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 of 3 kills survived" in done.stdout and "equal to the bit" in done.stdout
+
+
+# Starting from another model
+
+
+def started_from(tmp_path, photos, model, **more):
+    """Trains for no step that counts: with a learning rate of almost 0."""
+    recipe = dataclasses.replace(
+        RECIPE, epochs=1, learning_rate=1e-30, initial_model=str(model), **more
+    )
+    lines = []
+    trained = train(recipe, ImageFolder(photos, channels=1), tmp_path / "new", say=lines.append)
+    return trained.network.get_weights(), "\n".join(lines)
+
+
+def test_a_training_starts_from_another_ones_weights(photos, tmp_path):
+    before = train(RECIPE, ImageFolder(photos, channels=1), tmp_path / "old", say=str)
+    weights, told = started_from(tmp_path, photos, tmp_path / "old")
+    for new, old in zip(weights, before.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+    assert f"The weights of {tmp_path / 'old'} are where it starts." in told
+
+
+def test_a_training_that_continues_does_not_start_again(photos, tmp_path):
+    images = ImageFolder(photos, channels=1)
+    train(RECIPE, images, tmp_path / "old", say=str)
+    recipe = dataclasses.replace(RECIPE, initial_model=str(tmp_path / "old"))
+    done = train(recipe, images, tmp_path / "new", say=str).network.get_weights()
+    shutil.rmtree(tmp_path / "old")  # not needed any more
+    again = train(recipe, images, tmp_path / "new", say=str).network.get_weights()
+    for one, other in zip(done, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_that_does_not_fit_is_refused_by_name(photos, tmp_path):
+    train(RECIPE, ImageFolder(photos, channels=1), tmp_path / "old", say=str)
+    with pytest.raises(TrainingError, match=r"old: no training can start .*another width"):
+        started_from(tmp_path, photos, tmp_path / "old", features=5)
+    assert not (tmp_path / "new/run.json").exists()

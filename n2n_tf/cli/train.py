@@ -107,6 +107,12 @@ RECIPE = [
     ),
     flags.DEFINE_integer("features", None, "Width of the network. [48]", **_NUMBERS),
     flags.DEFINE_float("init_scale", None, "Factor on He-normal initial weights. [0.1]", 1e-6),
+    flags.DEFINE_string(
+        "initial_model",
+        None,
+        "Model to start from: a shipped one, a training, .keras, .npz or .pth file; the same "
+        "network, but of RGB it will do for gray and raw too. [random weights]",
+    ),
     flags.DEFINE_enum("subsampler", None, ["random", "fixed"], "Neighbor sub-sampler. [random]"),
     flags.DEFINE_float("gamma", None, "Weight of the regularisation in the last epoch. [2]", 0.0),
     flags.DEFINE_float(
