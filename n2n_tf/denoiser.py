@@ -17,6 +17,7 @@ from n2n_tf.model_files import (
     load_network,
     read_info,
 )
+from n2n_tf.npz_weights import unet_from_npz
 from n2n_tf.tflite_inputs import decode, encode, read_tflite_info
 from n2n_tf.tiling import denoise_tiled, round_up
 from pipelines.image_files import to_float, to_integer
@@ -68,9 +69,10 @@ class Denoiser:
         """Loads a model.
 
         Args:
-            model: path of a training's `model_dir`, of a `.keras`, `.tflite` or official `.pth`
-                file, of a SavedModel folder; or the name of a model shipped in `saved_models/`; or
-                a Keras network, bare or within its trainer.
+            model: path of a training's `model_dir`, of a `.keras`, `.tflite`, `.npz` (see
+                `n2n_tf.npz_weights`) or official `.pth` file, of a SavedModel folder; or the name
+                of a model shipped in `saved_models/`; or a Keras network, bare or within its
+                trainer.
             tile: int, see `Denoiser`.
 
         Raises:
@@ -99,10 +101,15 @@ class Denoiser:
         if path.is_dir():
             saved_model = (path / "saved_model.pb").exists()
             return cls._of_saved_model if saved_model else cls._of_folder
-        loaders = {".keras": cls._of_keras, ".tflite": cls._of_tflite, ".pth": cls._of_pth}
+        loaders = {
+            ".keras": cls._of_keras,
+            ".tflite": cls._of_tflite,
+            ".pth": cls._of_pth,
+            ".npz": cls._of_npz,
+        }
         if path.suffix not in loaders:
             raise ModelError(
-                f"{path}: not a model. Models are .keras, .tflite and .pth files, SavedModel "
+                f"{path}: not a model. Models are .keras, .tflite, .pth and .npz files, SavedModel "
                 "folders and the folders written by n2n-train."
             )
         return loaders[path.suffix]
@@ -150,6 +157,11 @@ class Denoiser:
             network = unet_from_pth(path)
         except ValueError as error:
             raise ModelError(str(error)) from error
+        return cls._of_network(network, describe(network), tile)
+
+    @classmethod
+    def _of_npz(cls, path, tile):
+        network = unet_from_npz(path)
         return cls._of_network(network, describe(network), tile)
 
     @classmethod

@@ -33,6 +33,7 @@ LEVELS = {
     "torch_weights": 2,
     "model": 1,
     "model_files": 2,
+    "npz_weights": 3,
     "presets": 1,
     "run_record": 0,
     "checkpoints": 1,
