@@ -6,13 +6,18 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test soak lint format clean
+DATA_DIR ?=
+
+.PHONY: demo test verify-models soak lint format clean
 
 demo: $(INSTALLED)  ## train on embedded noisy photos, denoise held-out ones (about 5 minutes)
 	$(BIN)/python -m n2n_tf.cli.demo
 
 test: lint  ## lint and the whole test suite
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+verify-models: $(INSTALLED)  ## every figure of the shipped models; DATA_DIR="path/Kodak path/Set14"
+	$(BIN)/python -m n2n_tf.cli.models verify $(addprefix --data_dir=,$(DATA_DIR))
 
 soak: $(INSTALLED)  ## a training killed again and again; thousands of damaged files
 	$(BIN)/python benchmarks/soak_training.py && $(BIN)/python benchmarks/soak_inputs.py

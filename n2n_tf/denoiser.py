@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from n2n_tf import shipped
 from n2n_tf.model_files import (
     INFO_FILE,
     NETWORK_FILE,
@@ -22,7 +23,6 @@ from n2n_tf.tflite_inputs import decode, encode, read_tflite_info
 from n2n_tf.tiling import denoise_tiled, round_up
 from pipelines.image_files import to_float, to_integer
 
-SHIPPED = pathlib.Path(__file__).resolve().parents[1] / "saved_models"
 DEFAULT_TILE = 1024
 SIGNATURE = "denoise"  # of exports: denoise(noisy) -> {"denoised": ...}
 
@@ -83,11 +83,11 @@ class Denoiser:
             return cls._of_network(network, describe(network), tile)
         path = pathlib.Path(model)
         if not path.exists():
-            path = SHIPPED / path
+            path = shipped.SHIPPED / path
         if not path.exists():
             raise ModelError(
                 f"{model}: no such file or folder, and no shipped model (there are: "
-                f"{', '.join(shipped_models()) or 'none'})."
+                f"{', '.join(shipped.shipped_models()) or 'none'})."
             )
         try:
             return cls._loader(path)(path, tile)
@@ -140,7 +140,9 @@ class Denoiser:
             raise ModelError(
                 f"{path}: holds no {NETWORK_FILE}. A training writes it at the end of each epoch."
             )
-        return cls._of_network(load_network(path / NETWORK_FILE), read_info(path / INFO_FILE), tile)
+        info = read_info(path / INFO_FILE)
+        shipped.check_whole(path, info)
+        return cls._of_network(load_network(path / NETWORK_FILE), info, tile)
 
     @classmethod
     def _of_keras(cls, path, tile):
@@ -289,11 +291,6 @@ class Denoiser:
                 f"`white_level` must be above 0 and at most {largest:g} for {image.dtype} pixels. "
                 f"Received: {white_level}."
             )
-
-
-def shipped_models():
-    """Names of the models in `saved_models/`."""
-    return sorted(file.parent.name for file in SHIPPED.glob(f"*/{NETWORK_FILE}"))
 
 
 def _check_channels(taken, said):

@@ -9,6 +9,7 @@ from n2n_tf.metrics import SSIM_WINDOW, psnr, ssim
 from n2n_tf.raw import raw_planes_of_photo
 from n2n_tf.tiling import reflect_pad, round_up
 from pipelines.batches import frozen_seed
+from pipelines.embedded_photos import SECOND_SET, embedded_photo
 from pipelines.image_files import (
     ImageFileError,
     list_images,
@@ -73,9 +74,21 @@ def load_clean(folder, channels, most=None):
     return [(name, _read(path, channels)) for name, path in named]
 
 
+def embedded_clean(channels):
+    """The same of photographs that scikit-image ships and that nothing here is trained on."""
+    photos = [(name, embedded_photo(name)) for name in SECOND_SET]
+    if channels == 4:
+        return [(name, _as_raw(photo, name)) for name, photo in photos]
+    return [(name, to_channels(photo, channels)) for name, photo in photos]
+
+
 def _read_as_raw(path, name):
+    return _as_raw(_read(path, 3, 2 * SSIM_WINDOW), name)
+
+
+def _as_raw(photo, name):
     """A photograph as clean packed raw, unprocessed by the camera that belongs to its name."""
-    rgb = to_float(_read(path, 3, 2 * SSIM_WINDOW))
+    rgb = to_float(photo)
     height, width = (side // 2 * 2 for side in rgb.shape[:2])
     return np.asarray(raw_planes_of_photo(rgb[:height, :width], frozen_seed(SEED, name)))
 

@@ -245,7 +245,7 @@ def test_wrong_arguments_are_told_before_anything_is_loaded(denoise, tmp_path, m
     refused(denoise(model, str(tmp_path), "-o", "c.png"), "--output=c.png", several)
     (tmp_path / "file").touch()
     refused(denoise(model, "a.png", "b.png", "-o", "file"), "--output=file", several)
-    refused(denoise("a.png"), "--model and --output must be given")
+    refused(denoise("a.png"), "--output must be given")
     refused(denoise(model, "a.png"), "--output must be given (see n2n-denoise --help)")
     refused(
         denoise(model, "a.png", "-o", "c.png", "--til=64"), "Unknown", "'til'. Did you mean: tile"

@@ -2,7 +2,6 @@
 
 import io
 import json
-import pathlib
 import shutil
 import zipfile
 
@@ -13,6 +12,7 @@ import tensorflow as tf
 from keras import layers
 
 from n2n_tf import denoiser as denoiser_module
+from n2n_tf import shipped
 from n2n_tf.denoiser import Denoiser
 from n2n_tf.export import export_saved_model, export_tflite
 from n2n_tf.model import Neighbor2Neighbor
@@ -239,7 +239,7 @@ def test_a_living_network_is_not_copied(rng):
 
 
 def test_shipped_models_are_found_by_name(tmp_path, monkeypatch, network):
-    monkeypatch.setattr(denoiser_module, "SHIPPED", tmp_path)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
     save_folder(tmp_path / "photos_25", network, INFO)
     assert Denoiser.load("photos_25").info == INFO
     with pytest.raises(ModelError, match=r"photos_52: no such .*there are: photos_25"):
@@ -280,7 +280,7 @@ def test_what_is_not_there(name, tmp_path, monkeypatch):
 
 def test_what_is_no_model(tmp_path):
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")
-    refused(tmp_path / "photo.png", "not a model", ".keras, .tflite and .pth")
+    refused(tmp_path / "photo.png", "not a model", ".keras, .tflite, .pth and .npz")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "holds no network.keras")
 
@@ -495,4 +495,4 @@ def test_the_example_of_the_class_runs():
     told = io.StringIO()
     assert doctest.DocTestRunner().run(example, out=told.write).attempted == 3
     assert told.getvalue() == ""
-    assert pathlib.Path(denoiser_module.SHIPPED).name == "saved_models"
+    assert shipped.SHIPPED.name == "saved_models"

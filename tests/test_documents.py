@@ -40,6 +40,7 @@ def test_there_are_commands():
         "evaluate",
         "denoise",
         "export",
+        "models",
         "sidd",
     }
 

@@ -1,5 +1,14 @@
 """Denoise image files or folders of them with a trained network.
 
+Without --model one of the models that come with the program is taken, by the kind of image: for
+gray and RGB pictures one for Gaussian noise of any strength, for camera raws one for raws:
+
+  n2n-denoise noisy.png -o denoised.png
+  n2n-denoise raws/ -o dngs/
+
+With another of them (n2n-denoise --list_models), or one of your own:
+
+  n2n-denoise --model unet_rgb_poisson30 noisy.png -o denoised.png
   n2n-denoise --model runs/mine noisy.png -o denoised.png
   n2n-denoise --model runs/mine photos/ more.tif -o denoised/
   n2n-denoise --model model.pth night.jpg -o night.png     (the authors' checkpoints)
@@ -20,10 +29,12 @@ folder, files keep their names, and their places below the folder they were foun
 become PNGs. Nothing is overwritten without --overwrite, and no input ever is.
 """
 
+import functools
 import os
 import pathlib
 import sys
 
+import tqdm
 from absl import app, flags
 
 from n2n_tf import cli
@@ -32,9 +43,10 @@ from pipelines import image_headers
 MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Folder of a training, .keras, .pth or .tflite file, SavedModel folder, or the name of a "
-    "shipped model. Required.",
+    "Name of a shipped model, folder of a training, .keras, .npz, .pth or .tflite file, or "
+    "SavedModel folder. [a shipped model, by the kind of image]",
 )
+LIST_MODELS = flags.DEFINE_bool("list_models", False, "Show the shipped models and end.")
 OUTPUT = flags.DEFINE_string(
     "output",
     None,
@@ -168,24 +180,25 @@ def _check(pairs):
 
 def main(inputs):
     """Denoises every input; a file that fails is named and does not stop the others."""
+    if LIST_MODELS.value:
+        return _list_models()
     if not inputs:
         raise app.UsageError("No input: name image files or folders.")
+    if not OUTPUT.value:
+        raise app.UsageError("--output must be given")
     image_headers.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
     pairs = plan(inputs, OUTPUT.value)
     _check_preview(pairs)
 
     cli.import_tensorflow()
-    from n2n_tf.denoiser import Denoiser
-
-    with cli.stderr_held():
-        denoise = Denoiser.load(MODEL.value, TILE.value)
+    model_for = _model_for()
     done, failed = 0, []
     try:
         with cli.progress_bar(total=len(pairs), unit="img", disable=len(pairs) == 1) as bar:
             for source, target in pairs:
                 bar.set_postfix_str(source.name, refresh=False)
                 try:
-                    _denoise_file(denoise, source, target, quiet=len(pairs) > 1)
+                    _denoise_file(model_for, source, target, quiet=len(pairs) > 1)
                     done += 1
                 except cli.expected_errors() as error:
                     text = cli.error_text(error).removeprefix(f"{source}: ")
@@ -197,6 +210,38 @@ def main(inputs):
         images = "image" if len(pairs) == 1 else "images"
         print(f"{done} of {len(pairs)} {images} denoised into {OUTPUT.value}")
     return 1 if failed else 0
+
+
+def _list_models():
+    cli.import_tensorflow()
+    from n2n_tf import shipped
+
+    print("\n".join(shipped.table()))
+
+
+def _model_for():
+    """Returns a callable(kind of image) -> the `Denoiser` for it, loaded once."""
+    from n2n_tf.denoiser import Denoiser
+    from n2n_tf.shipped import DEFAULTS
+
+    @functools.cache
+    def load(model):
+        with cli.stderr_held():
+            return Denoiser.load(model, TILE.value)
+
+    @functools.cache
+    def default(kind):
+        denoise = load(DEFAULTS[kind])
+        tqdm.tqdm.write(
+            f"{DEFAULTS[kind]}: the shipped model for {kind} images, trained with noise "
+            f"{denoise.info['noise']}; --model chooses another."
+        )
+        return denoise
+
+    if MODEL.value is None:
+        return default
+    load(MODEL.value)  # a model that is none is told of before any image is read
+    return lambda kind: load(MODEL.value)
 
 
 def _check_preview(pairs):
@@ -212,36 +257,37 @@ def _check_preview(pairs):
         raise FileExistsError(f"{PREVIEW.value} exists already; --overwrite replaces it.")
 
 
-def _denoise_file(denoise, source, target, quiet):
+def _denoise_file(model_for, source, target, quiet):
     with cli.progress_bar(unit="tile", leave=False, disable=quiet) as bar:
 
         def progress(done, total):
             bar.total = total
             bar.update(done - bar.n)
 
-        (_denoise_raw if is_raw(source) else _denoise_picture)(denoise, source, target, progress)
+        (_denoise_raw if is_raw(source) else _denoise_picture)(model_for, source, target, progress)
 
 
-def _denoise_picture(denoise, source, target, progress):
+def _denoise_picture(model_for, source, target, progress):
     from pipelines.image_files import check_format, read_image, write_image
 
+    picture = read_image(source)
+    denoise = model_for("gray" if picture.pixels.shape[-1] == 1 else "RGB")
     if denoise.channels == 4:
         raise ValueError("is a picture, and this model denoises camera raws only.")
-    picture = read_image(source)
     check_format(target, picture.pixels.dtype, picture.alpha is not None)
     denoised = denoise(picture.pixels, WHITE_LEVEL.value, progress)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_image(target, denoised, picture.alpha, OVERWRITE.value)
 
 
-def _denoise_raw(denoise, source, target, progress):
+def _denoise_raw(model_for, source, target, progress):
     from n2n_tf.raw import denoise_frame, remaining_noise
     from pipelines.dng import write_dng
     from pipelines.image_files import write_image
     from pipelines.raw_develop import develop, develop_side_by_side
 
     frame = _read_frame(source)
-    mosaic = denoise_frame(denoise, frame, progress, KEEP_LEVELS.value)
+    mosaic = denoise_frame(model_for("raw"), frame, progress, KEEP_LEVELS.value)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_dng(
         target,
@@ -276,7 +322,6 @@ def _read_frame(source):
 
 def run():
     """Entry point of `n2n-denoise`."""
-    flags.mark_flags_as_required(["model", "output"])
     cli.start(main, "n2n-denoise", sys.modules[__name__], tensorflow=False)
 
 

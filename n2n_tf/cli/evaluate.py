@@ -30,8 +30,8 @@ from pipelines import image_headers
 MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Folder of a training, .keras, .pth or .tflite file, SavedModel folder, the name of a shipped "
-    "model, or 'noisy'. Required.",
+    "Name of a shipped model, folder of a training, .keras, .npz, .pth or .tflite file, SavedModel "
+    "folder, or 'noisy'. Required.",
 )
 DATA_DIR = flags.DEFINE_multi_string(
     "data_dir",

@@ -1,0 +1,134 @@
+"""Keep the models that are shipped in saved_models/.
+
+Measure all of them again and compare with what their cards say; this is `make verify-models`:
+
+  n2n-models verify --data_dir Kodak --data_dir Set14
+
+Put a finished training there, under a new name or, with --overwrite, in the place of an older one.
+It is measured, and its card and the table of all models are written:
+
+  n2n-models add --name unet_raw --model runs/raw --data_dir Kodak --data_dir Set14 \\
+      --data "765 photographs of ..." --data_license "research use" --hardware "one H100 GPU"
+
+Write all cards and the table again, when only their wording changed:
+
+  n2n-models cards
+
+The photographs that scikit-image ships are measured too, always. A data set is known by the name of
+its folder. Users of the models need none of this: n2n-denoise --list_models.
+"""
+
+import pathlib
+import re
+import sys
+
+from absl import app, flags
+
+from n2n_tf import cli
+
+NAME = flags.DEFINE_string("name", None, "add: name of the model. Required there.")
+MODEL = flags.DEFINE_string("model", None, "add: folder of the training. Required there.")
+DATA = flags.DEFINE_string("data", None, "add: what it was trained on. Required there.")
+DATA_LICENSE = flags.DEFINE_string(
+    "data_license", None, "add: licence of what it was trained on. Required there."
+)
+HARDWARE = flags.DEFINE_string("hardware", None, "add: what it was trained with. Required there.")
+LICENSE = flags.DEFINE_string("license", "Apache-2.0", "add: licence of the weights.")
+DATA_DIR = flags.DEFINE_multi_string(
+    "data_dir",
+    [],
+    "add, verify: folder of clean images to measure on; may be given several times.",
+)
+ONLY = flags.DEFINE_list("only", None, "verify: names of the models to measure. [all]")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "add: replace a model of this name.")
+
+
+def main(arguments):
+    """Does the action named."""
+    if len(arguments) != 1 or arguments[0] not in ACTIONS:
+        raise app.UsageError(f"Name one action of {', '.join(ACTIONS)}")
+    return ACTIONS[arguments[0]]()
+
+
+def add():
+    """Copies, measures, describes."""
+    needed = [NAME, MODEL, DATA, DATA_LICENSE, HARDWARE]
+    if missing := [f"--{holder.name}" for holder in needed if not holder.value]:
+        raise app.UsageError(f"add: {', '.join(missing)} must be given")
+    if not re.fullmatch(r"[a-z0-9_]+", NAME.value):
+        raise ValueError(f"--name={NAME.value}: of small letters, digits and underscores only.")
+    folders = _folders()
+    cli.import_tensorflow()
+    from n2n_tf import model_cards
+
+    facts = {holder.name: holder.value for holder in (DATA, DATA_LICENSE, HARDWARE, LICENSE)}
+    folder = model_cards.add(NAME.value, MODEL.value, facts, OVERWRITE.value)
+    rows = model_cards.measure(NAME.value, folders, _progress)
+    model_cards.save_results(NAME.value, rows)
+    model_cards.write_cards()
+    _print(NAME.value, rows)
+    print(f"wrote {folder}, and the table of all models")
+
+
+def verify():
+    """Measures and compares; status 1 if a figure differs."""
+    folders = _folders()
+    cli.import_tensorflow()
+    from n2n_tf import model_cards, shipped
+
+    names, wrong = ONLY.value or shipped.shipped_models(), []
+    for name in names:
+        rows = model_cards.measure(name, folders, _progress)
+        _print(name, rows)
+        wrong += model_cards.disagreements(name, rows)
+    for line in wrong:
+        print(f"n2n-models: {line}", file=sys.stderr)
+    print(
+        f"{len(names)} models measured on {', '.join(['embedded', *folders])}: "
+        f"{len(wrong) or 'no'} figures differ by more than 0.01 dB or 0.001 in SSIM."
+    )
+    return 1 if wrong else 0
+
+
+def cards():
+    """Writes the documents again."""
+    cli.import_tensorflow()
+    from n2n_tf import model_cards
+
+    model_cards.write_cards()
+    print(f"wrote {len(model_cards.documents())} documents")
+
+
+def _folders():
+    paths = [pathlib.Path(path) for path in DATA_DIR.value]
+    for path in paths:
+        if not path.is_dir():
+            raise ValueError(f"--data_dir={path}: no such folder.")
+    return {path.resolve().name: path for path in paths}
+
+
+def _progress(results, total, what):
+    return cli.progress_bar(results, desc=what, total=total, leave=False, unit="img")
+
+
+def _print(name, rows):
+    print(name)
+    for row in rows:
+        print(
+            f"  {row['noise']:20} {row['data']:10} {row['images']:3}   "
+            f"{row['psnr_noisy']:.4f} / {row['ssim_noisy']:.5f} -> "
+            f"{row['psnr']:.4f} / {row['ssim']:.5f}",
+            flush=True,
+        )
+
+
+ACTIONS = {"verify": verify, "add": add, "cards": cards}
+
+
+def run():
+    """Entry point of `n2n-models`."""
+    cli.start(main, "n2n-models", sys.modules[__name__], tensorflow=False)
+
+
+if __name__ == "__main__":
+    run()

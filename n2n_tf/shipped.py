@@ -1,0 +1,78 @@
+"""The models in saved_models/: their names, which of them suits an image, whether one is whole."""
+
+import hashlib
+import json
+import pathlib
+
+from n2n_tf.model_files import INFO_FILE, NETWORK_FILE, ModelError
+
+SHIPPED = pathlib.Path(__file__).resolve().parents[1] / "saved_models"
+RESULTS_FILE, CARD_FILE = "results.json", "MODEL_CARD.md"
+KINDS = {1: "gray", 3: "RGB", 4: "raw"}  # of images, by their channels
+# The model for an image of which nothing else is known.
+DEFAULTS = {"gray": "unet_gray_gauss5_50", "RGB": "unet_rgb_gauss5_50", "raw": "unet_raw"}
+
+
+def shipped_models():
+    """Names of the models in `saved_models/`, sorted."""
+    return sorted(file.parent.name for file in SHIPPED.glob(f"*/{NETWORK_FILE}"))
+
+
+def read_json(name, file):
+    """What a file of a shipped model says.
+
+    Args:
+        name: name of the model.
+        file: "model.json" or "results.json".
+
+    Raises:
+        ModelError: if it is missing or damaged.
+    """
+    path = SHIPPED / name / file
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}).") from error
+
+
+def checksum(path):
+    """SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_whole(folder, info):
+    """Refuses a network that is not the one its model.json was written for.
+
+    Args:
+        folder: `pathlib.Path` with network.keras; a training's own states no checksum and passes.
+        info: dict, its model.json.
+
+    Raises:
+        ModelError: if the checksum differs.
+    """
+    said, path = info.get("sha256"), folder / NETWORK_FILE
+    if said and checksum(path) != said:
+        raise ModelError(
+            f"{path}: is damaged or not the network that {INFO_FILE} beside it describes: its "
+            f"SHA-256 is {checksum(path)[:12]}..., not {str(said)[:12]}.... Fetch both files again."
+        )
+
+
+def table():
+    """Lines of a table of all shipped models, for a terminal."""
+    rows = [("name", "images", "noise", "MAC/pixel", "PSNR in dB, noisy -> denoised")]
+    for name in shipped_models():
+        info = read_json(name, INFO_FILE)
+        default = " (default)" if name in DEFAULTS.values() else ""
+        kind = KINDS[info["channels"]] + default
+        cost = f"{info['multiply_adds']:,}"
+        rows.append((name, kind, info["noise"], cost, headline(read_json(name, RESULTS_FILE))))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def headline(results):
+    """The figures of a model's own noise in one line: of Kodak, or whatever was measured."""
+    own = [row for row in results["results"] if row["noise"] == results["noise"]]
+    row = next((row for row in own if row["data"] == "Kodak"), own[0])
+    return f"{row['psnr_noisy']:.2f} -> {row['psnr']:.2f} ({row['data']})"
