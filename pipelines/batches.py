@@ -6,6 +6,7 @@ number of parallel calls. Samples are numbered 0, 1, 2, ... over all epochs.
 """
 
 import hashlib
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -112,11 +113,19 @@ def training_batches(
         tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
         .flat_map(samples_of)
         .skip(done * batch_size // workers)  # only numbers until here: a start anywhere is cheap
-        .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .map(example, num_parallel_calls=os.cpu_count(), deterministic=True)
         .batch(piece, drop_remainder=True)
         .prefetch(2 * batch_size // workers // piece)  # the next batch is made during this one
         .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        .with_options(_untuned())
     )
+
+
+def _untuned():
+    """No autotuning: its thread sleeps for up to a minute, and whatever ends the batches waits."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def epoch_order(epoch, images, epoch_samples, seed):

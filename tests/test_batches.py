@@ -130,9 +130,9 @@ def test_frozen_noise_gives_a_pixel_one_value_for_ever(noise, augment):
 
 def test_frozen_noise_does_not_depend_on_parallelism_or_on_who_is_ready_first(monkeypatch):
     settings = {"noise": "gauss5_50", "augment": True}
-    monkeypatch.setattr(tf.data, "AUTOTUNE", 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     reference = batches(12, options=threads(1), **settings)
-    monkeypatch.setattr(tf.data, "AUTOTUNE", 8)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
     parallel = batches(12, Coordinates(delay=0.02), options=threads(8), **settings)
     np.testing.assert_array_equal(parallel, reference)
 
@@ -291,6 +291,14 @@ def test_a_seed_gives_the_same_batches_in_every_pipeline_and_other_seeds_others(
     other = batches(10, seed=2**32 + 1, **settings)  # more than 32 bits count
     assert (shown(np.rint(other)) != shown(np.rint(first))).any()
     assert (other == first).mean() < 0.01
+
+
+def test_the_batches_are_not_tuned_while_they_run():
+    # tf.data's tuning thread wakes within a minute; until then the end of a training waits for it.
+    assert (
+        training_batches(Coordinates(), parse_noise("none"), frozen=True).options().autotune.enabled
+        is False
+    )
 
 
 def test_the_batches_have_a_fixed_shape_never_end_and_begin_again():
