@@ -67,7 +67,11 @@ def add(name, model_dir, facts, overwrite=False):
         "parameters": network.count_params(),
         "multiply_adds": round(multiply_adds(network)),
         "training": {
-            "command": _command(record["command"]),
+            "command": _command(record.get("changes", [record])[-1]["command"]),
+            "changes": [
+                f"at step {change['step']:,} {'; '.join(change['changed'])}"
+                for change in record.get("changes", [])
+            ],
             "recipe": recipe,
             "data": facts["data"],
             "data_license": facts["data_license"],
@@ -199,6 +203,7 @@ def card(name):
         f"| steps | {training['steps']:,} ({recipe['epochs']} epochs) of {recipe['batch_size']} "
         f"crops of {recipe['patch_size']} x {recipe['patch_size']}"
         f"{' cells of 2 x 2 pixels' if kind == 'raw' else ' pixels'} |",
+        *(f"| changed on the way | {change} |" for change in training["changes"]),
         f"| hardware | {training['hardware']}; {training['hours']:g} hours by the clock |",
         f"| licence of the weights | {info['license']} |",
         f"| SHA-256 of {NETWORK_FILE} | `{info['sha256']}` |",

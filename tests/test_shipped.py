@@ -179,6 +179,18 @@ def test_an_added_model_is_the_training_with_its_story(store, tmp_path):
     # 9 images, 2 crops each, in batches of 4; 3 epochs
     assert (story["steps"], story["images"], story["data"]) == (12, 9, "ten photographs")
     assert story["command"] == "n2n-train --balance --data_dir PHOTOS --model_dir RUN"
+    assert story["changes"] == []
+
+
+def test_what_was_changed_on_the_way_is_told(store, tmp_path):
+    folder = training(tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text())
+    change = {"step": 1234, "changed": ["epochs was 5, is 3"], "command": ["x", "--epochs=3"]}
+    (folder / "run.json").write_text(json.dumps(record | {"changes": [change]}))
+    model_cards.add("new", folder, FACTS)
+    model_cards.save_results("new", model_cards.measure("new", {}))
+    assert shipped.read_json("new", "model.json")["training"]["command"] == "n2n-train --epochs 3"
+    assert "| changed on the way | at step 1,234 epochs was 5, is 3 |" in model_cards.card("new")
 
 
 def test_a_model_is_not_replaced_unasked_and_not_by_half_a_training(store, tmp_path):
