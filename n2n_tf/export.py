@@ -18,10 +18,11 @@ import keras
 import numpy as np
 
 from n2n_tf.denoiser import SIGNATURE, Denoiser
-from n2n_tf.model_files import INFO_FILE, as_float32, first_line, info_path
+from n2n_tf.model_files import INFO_FILE, NETWORK_FILE, as_float32, first_line, info_path
 from n2n_tf.tflite import Variant, calibration_arguments, convert
 from n2n_tf.tflite_inputs import CALIBRATED, add_to_info, rounding_step, wrap, write_tflite
 from n2n_tf.tflite_report import foreign_operations, measure, run_network
+from pipelines.atomic_files import atomic_file, write_json
 
 TOLERANCE = 1e-4  # largest difference of a float32 export to the Keras output, images in [0, 1]
 # All that a SavedModel of ours can hold; a folder with anything else is not deleted.
@@ -64,6 +65,27 @@ def export_saved_model(network, path, info, overwrite=False):
         with _failures_named(f"{path}: SavedModel export"):
             _write_saved_model(network, folder, info)
         return _compare(network, folder, info, path)
+
+
+def export_keras(network, folder, info, overwrite=False):
+    """Writes the network as Keras's own file, and its model.json: what `Denoiser.load` takes.
+
+    That makes a model of this project's of weights from elsewhere (`.pth`, `.npz`).
+
+    Args:
+        network: functional `keras.Model`.
+        folder: `pathlib.Path`, made if there is none.
+        info: dict for model.json, see `n2n_tf.model_files.describe`.
+        overwrite: whether an existing network may be replaced.
+
+    Raises:
+        FileExistsError: if there is one and `overwrite` is false.
+    """
+    check_free(folder / NETWORK_FILE, overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / NETWORK_FILE, overwrite) as temporary:
+        network.save(temporary)
+    write_json(folder / INFO_FILE, info)
 
 
 def export_tflite(
@@ -188,7 +210,7 @@ def check_free(path, overwrite=False):
     """Checks that an export may be written to `path`, before the work is done.
 
     Args:
-        path: a SavedModel folder, or a `.tflite` file, whose model.json is checked too.
+        path: a SavedModel folder, or a `.tflite` or `.keras` file, whose model.json is checked too.
         overwrite: whether an earlier export may be replaced.
 
     Raises:
@@ -196,8 +218,9 @@ def check_free(path, overwrite=False):
         ExportError: if `path` is something else than an earlier export.
     """
     path = pathlib.Path(path)
-    file = path.suffix == ".tflite"
-    for place in (path, info_path(path)) if file else (path,):
+    beside = {".tflite": info_path(path), ".keras": path.with_name(INFO_FILE)}.get(path.suffix)
+    file = beside is not None
+    for place in (path, beside) if file else (path,):
         if place.is_symlink() or (place.exists() and place.is_dir() == file):
             kind = "file" if file else "folder"
             raise ExportError(f"{place}: is not a plain {kind}; it will not be replaced.")

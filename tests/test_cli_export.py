@@ -69,6 +69,26 @@ def test_a_real_process_writes_both_and_the_denoiser_takes_them(model, tmp_path)
         np.testing.assert_allclose(loaded(image), expected, rtol=0, atol=1e-5)
 
 
+def test_weights_from_elsewhere_become_a_keras_network(export, tmp_path):
+    data = pathlib.Path(__file__).with_name("data")
+    ended = export("--model", data / "unet_zip.pth", "-o", "out", "--formats=keras")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("out/keras: ") and "unet: 9,215 parameters" in ended.out
+    network = keras.models.load_model(tmp_path / "out/keras/network.keras")
+    assert network.count_params() == 9215
+    again = export("--model", data / "unet_zip.pth", "-o", "out", "--formats=keras")
+    refused(again, "out/keras/network.keras exists already", "--overwrite")
+    moved = export("--model", "out/keras", "-o", "moved", "--formats=keras")
+    assert moved.status == 0
+    picture = np.random.default_rng(0).random((33, 40, 3), np.float32)
+    answers = [
+        Denoiser.load(path)(picture)
+        for path in (data / "unet_zip.pth", tmp_path / "out/keras", tmp_path / "moved/keras")
+    ]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    np.testing.assert_array_equal(answers[0], answers[2])
+
+
 def test_one_format_alone(export, model, tmp_path):
     assert export(f"--model={model}", "-o", "out", "--formats=tflite").status == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == MADE - {"saved_model"}
@@ -119,7 +139,7 @@ def test_errors_are_one_line(export, model, tmp_path):
     refused(export("-o", "out"), "--model must be given")
     refused(export(f"--model={model}", "-o", "out", "more"), "Unexpected argument 'more'")
     wrong = {
-        "--formats=onnx": ["--formats=onnx: 'onnx' is unknown", "saved_model, tflite"],
+        "--formats=onnx": ["--formats=onnx: 'onnx' is unknown", "saved_model, tflite, keras"],
         "--formats=": ["--formats=", "unknown"],
         "--precisions=float32,int4": ["'int4' is unknown", "int16x8"],
         "--sizes=64": ["--sizes=64: write HEIGHTxWIDTH"],

@@ -9,6 +9,11 @@ operations are all ones that delegates take:
   n2n-export --model runs/mine --output exported --formats tflite \\
       --sizes 256x256,512x512 --precisions float16,dynamic,int8,int16x8
 
+Weights of other programs as a Keras network, exported/keras/, which this project's programs and
+keras.models.load_model take: the authors' .pth, or .npz (see n2n_tf/npz_weights.py):
+
+  n2n-export --model model_gauss25_b4e100r02.pth --output exported --formats keras
+
 8-bit RGB pixels in and out; a whole camera: the sensor's mosaic in and out, with its levels fixed
 or as inputs of the file:
 
@@ -33,10 +38,12 @@ from n2n_tf import cli
 MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Folder of a training, .keras or .pth file, or the name of a shipped model. Required.",
+    "Name of a shipped model, folder of a training, .keras, .npz or .pth file. Required.",
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write into. Required.", short_name="o")
-FORMATS = flags.DEFINE_list("formats", ["saved_model", "tflite"], "saved_model, tflite or both.")
+FORMATS = flags.DEFINE_list(
+    "formats", ["saved_model", "tflite"], "Of saved_model, tflite and keras, one or several."
+)
 PRECISIONS = flags.DEFINE_list(
     "precisions",
     ["float32"],
@@ -89,7 +96,7 @@ def variants():
     from n2n_tf.tflite import PRECISIONS as KNOWN
     from n2n_tf.tflite import Variant
 
-    _check_words("formats", FORMATS.value, ("saved_model", "tflite"))
+    _check_words("formats", FORMATS.value, ("saved_model", "tflite", "keras"))
     _check_words("precisions", PRECISIONS.value, KNOWN)
     sizes = [_size(text) for text in dict.fromkeys(SIZES.value)]
     return [
@@ -148,7 +155,8 @@ def main(arguments):
 
     cli.import_tensorflow()
     from n2n_tf.denoiser import Denoiser
-    from n2n_tf.export import check_free, export_saved_model
+    from n2n_tf.export import check_free, export_keras, export_saved_model
+    from n2n_tf.model_files import NETWORK_FILE
     from n2n_tf.tflite_report import tile_plan
 
     frame = _size(FRAME.value, "frame") if FRAME.value else None
@@ -157,6 +165,8 @@ def main(arguments):
     paths = [output / variant.name for variant in wanted]
     if "saved_model" in FORMATS.value:
         paths.append(output / "saved_model")
+    if "keras" in FORMATS.value:
+        paths.append(output / "keras" / NETWORK_FILE)
     for path in paths:
         check_free(path, OVERWRITE.value)
     with cli.stderr_held():
@@ -170,6 +180,9 @@ def main(arguments):
         with cli.stderr_held():
             difference = export_saved_model(network, path, info, OVERWRITE.value)
         print(f"{path}: {_size_of(path)}, differs from the network by at most {difference:.1e}")
+    if "keras" in FORMATS.value:
+        export_keras(network, output / "keras", info, OVERWRITE.value)
+        print(f"{output / 'keras'}: {_size_of(output / 'keras')}")
     status = _export_all(wanted, network, info, output) if wanted else None
     print(_cost(network))
     for described_info in described.values() if frame else ():
