@@ -282,6 +282,14 @@ def pths():
         yield form(dictionary(state_dict=dictionary(a=tensor())))
 
 
+def npzs():
+    weights = {"a/kernel": np.ones((3, 3, 2, 4), np.float32), "a/bias": np.zeros(4, np.float16)}
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(file, **weights)
+        yield file.getvalue()
+
+
 def exports():
     """A SavedModel's files in one archive: name -> bytes."""
     from n2n_tf.export import export_saved_model
@@ -340,6 +348,12 @@ def read_pth(path):
     from n2n_tf.torch_checkpoint import read_state_dict
 
     read_state_dict(path)
+
+
+def read_npz(path):
+    from n2n_tf import npz_weights
+
+    npz_weights.read_npz(path)
 
 
 def read_json(path):
@@ -404,6 +418,7 @@ TABLE = {
     "raw": Kind(raws, "read_and_write_raw", ".dng", 15),
     "raw tags": Kind(tag_blocks, "read_tags", ".exif", 10),
     "pth": Kind(pths, "read_pth", ".pth", 15, rezipped),
+    "npz": Kind(npzs, "read_npz", ".npz", 5, rezipped),
     "model.json": Kind(jsons, "read_json", ".json", 5),
     "keras": Kind(keras_files, "read_keras", ".keras", 4, rezipped),
     "tflite": Kind(tflites, "read_tflite", ".tflite", 4),

@@ -39,10 +39,16 @@ def read_npz(path):
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise many types on damaged files
         raise ModelError(f"{path}: damaged or no .npz file ({first_line(error)}).") from error
-    for name, array in arrays.items():
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise ModelError(f"{path}: {name!r:.60} must hold finite floats ({array.dtype}).")
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
+    return {name: _finite_floats(array, name, path) for name, array in arrays.items()}
+
+
+def _finite_floats(array, name, path):
+    if isinstance(array, np.ndarray) and array.dtype.kind == "f":  # else it may be a member's bytes
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+        if np.isfinite(array).all():
+            return array
+    raise ModelError(f"{path}: {name!r:.60} must hold finite floats.")
 
 
 def unet_from_npz(path):

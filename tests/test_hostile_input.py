@@ -39,7 +39,7 @@ import soak_inputs
 # Damage at random
 
 
-@pytest.mark.parametrize("name", ["png", "jpeg", "bmp", "tiff", "raw", "raw tags", "pth"])
+@pytest.mark.parametrize("name", ["png", "jpeg", "bmp", "tiff", "raw", "raw tags", "pth", "npz"])
 def test_damaged_files_are_read_or_refused_and_nothing_else(tmp_path, name):
     rng = np.random.default_rng(20210619)
     row, bad = soak_inputs.soak(soak_inputs.TABLE[name], 60, rng, tmp_path)

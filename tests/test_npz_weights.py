@@ -96,6 +96,7 @@ def changed(change):
         (lambda w: w.update({"up5/bias": np.zeros(5)}), r"up5/bias is \(5,\), not \(4,\)"),
         (lambda w: w.update({"up5/bias": np.zeros(4, int)}), "'up5/bias' must hold finite floats"),
         (lambda w: w.update({"up5/bias": np.full(4, np.nan)}), "'up5/bias' must hold finite"),
+        (lambda w: w.update({"up5/bias": np.full(4, 1e300)}), "'up5/bias' must hold finite"),
         (lambda w: w.update({"up5/bias": np.array([{}])}), "damaged or no .npz file"),
         (
             lambda w: w.update({"dec_conv1a/kernel": np.zeros((1, 1, 1, 513))}),
