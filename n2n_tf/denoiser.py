@@ -140,8 +140,7 @@ class Denoiser:
             raise ModelError(
                 f"{path}: holds no {NETWORK_FILE}. A training writes it at the end of each epoch."
             )
-        info = read_info(path / INFO_FILE)
-        shipped.check_whole(path, info)
+        info = shipped.check_whole(path, read_info(path / INFO_FILE))
         return cls._of_network(load_network(path / NETWORK_FILE), info, tile)
 
     @classmethod

@@ -47,15 +47,20 @@ def check_whole(folder, info):
         folder: `pathlib.Path` with network.keras; a training's own states no checksum and passes.
         info: dict, its model.json.
 
+    Returns:
+        dict, `info` without the checksum, which is this file's and no export's.
+
     Raises:
         ModelError: if the checksum differs.
     """
-    said, path = info.get("sha256"), folder / NETWORK_FILE
+    info, path = dict(info), folder / NETWORK_FILE
+    said = info.pop("sha256", None)
     if said and checksum(path) != said:
         raise ModelError(
             f"{path}: is damaged or not the network that {INFO_FILE} beside it describes: its "
             f"SHA-256 is {checksum(path)[:12]}..., not {str(said)[:12]}.... Fetch both files again."
         )
+    return info
 
 
 def table():

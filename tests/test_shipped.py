@@ -166,6 +166,13 @@ def test_one_flipped_bit_is_noticed(defaults, store):
         Denoiser.load("unet_raw")
 
 
+def test_an_exported_one_is_a_network_of_its_own(run, defaults):
+    ended = run("export", "--model", "unet_rgb_gauss5_50", "-o", "out", "--formats", "keras")
+    assert ended.status == 0, ended.err
+    assert "sha256" not in json.loads(pathlib.Path("out/keras/model.json").read_text())
+    assert Denoiser.load("out/keras").info == Denoiser.load("unet_rgb_gauss5_50").info
+
+
 # Adding, measuring, telling
 
 
