@@ -32,7 +32,9 @@ def model(tmp_path):
 
 @pytest.fixture
 def denoise(capsys, monkeypatch):
-    return lambda *arguments: run(capsys, monkeypatch, "denoise", "--nokeep_levels", *arguments)
+    return lambda *arguments: run(
+        capsys, monkeypatch, "denoise", "--nokeep_levels", "--nokeep_detail", *arguments
+    )
 
 
 def assert_halved(result, mosaic, white=1023):

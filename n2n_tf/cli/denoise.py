@@ -74,6 +74,11 @@ KEEP_LEVELS = flags.DEFINE_bool(
     True,
     "Give denoised raws the local brightness and colour of the source, whatever the network does.",
 )
+KEEP_DETAIL = flags.DEFINE_bool(
+    "keep_detail",
+    True,
+    "Give denoised raws back what the network took away beyond noise; matters where noise is weak.",
+)
 COMPRESS = flags.DEFINE_bool("compress", True, "Lossless-JPEG compression of DNGs.")
 RAW_SHAPE = flags.DEFINE_list("raw_shape", None, "Height,width of a sensor dump in pixels.")
 RAW_DTYPE = flags.DEFINE_enum(
@@ -287,7 +292,8 @@ def _denoise_raw(model_for, source, target, progress):
     from pipelines.raw_develop import develop, develop_side_by_side
 
     frame = _read_frame(source)
-    mosaic = denoise_frame(model_for("raw"), frame, progress, KEEP_LEVELS.value)
+    keeps = KEEP_LEVELS.value, KEEP_DETAIL.value
+    mosaic = denoise_frame(model_for("raw"), frame, progress, *keeps)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_dng(
         target,
