@@ -1,5 +1,6 @@
 """Shipped models: how one is added, what is measured of it, and its card, written from that."""
 
+import functools
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ from n2n_tf.denoiser import Denoiser
 from n2n_tf.evaluation import SEED, average, embedded_clean, evaluate, load_clean
 from n2n_tf.model_files import INFO_FILE, NETWORK_FILE, ModelError
 from n2n_tf.networks.cost import multiply_adds
+from n2n_tf.raw import denoise_planes
 from n2n_tf.shipped import CARD_FILE, DEFAULTS, KINDS, RESULTS_FILE
 from pipelines.atomic_files import atomic_file, write_json
 from pipelines.noise import parse_noise
@@ -91,19 +93,18 @@ def add(name, model_dir, facts, overwrite=False):
 
 def _command(argv):
     """The command of a training as others would type it, without the folders of this machine."""
-    words = ["n2n-train"]
-    flags = iter(argv[1:])
-    for word in flags:
-        name, _, value = word.lstrip("-").partition("=")
-        if name == "allow_changed_flags":
-            continue
-        if not word.startswith("--no") and "=" not in word and name not in ("balance", "augment"):
-            value = next(flags, "")
+    words = list(argv[1:])
+    lines = ["n2n-train"]
+    while words:
+        name, equals, value = words.pop(0).removeprefix("--").partition("=")
+        if not equals and words and not words[0].startswith("--"):
+            value = words.pop(0)
         value = {"data_dir": "PHOTOS", "model_dir": "RUN"}.get(name, value)
         if name == "initial_model":
             value = pathlib.Path(value).name
-        words.append(f"--{name}" + (f" {value}" if value else ""))
-    return " ".join(words)
+        if name != "allow_changed_flags":
+            lines.append(f"--{name} {value}".rstrip())
+    return " ".join(lines)
 
 
 def measure(name, folders, progress=lambda results, total, what: results):
@@ -118,10 +119,11 @@ def measure(name, folders, progress=lambda results, total, what: results):
     Returns:
         list of dicts: "noise", "data", "images" and the names of `n2n_tf.evaluation.FIGURES`.
     """
-    denoise = Denoiser.load(name)
-    sets = {EMBEDDED: embedded_clean(denoise.channels)}
-    sets |= {data: load_clean(path, denoise.channels) for data, path in folders.items()}
-    own, rows = denoise.info["noise"], []
+    denoiser = Denoiser.load(name)
+    sets = {EMBEDDED: embedded_clean(denoiser.channels)}
+    sets |= {data: load_clean(path, denoiser.channels) for data, path in folders.items()}
+    denoise = functools.partial(denoise_planes, denoiser) if denoiser.channels == 4 else denoiser
+    own, rows = denoiser.info["noise"], []
     for noise in [own, *ALSO.get(own, [])]:
         for data, images in sets.items():
             stream = np.random.RandomState(SEED)
@@ -212,8 +214,9 @@ def card(name):
         "",
         "PSNR in dB / SSIM, means over images, one noise realisation per image"
         + (
-            ". Photographs are unprocessed to linear raw; compared are floats with peak 1. "
-            "`raw:SHOT,READ` has the variance SHOT * signal + READ."
+            ". Photographs are unprocessed to linear raw, denoised as `n2n-denoise` does it, with "
+            "levels and detail kept, and compared as floats with peak 1. `raw:SHOT,READ` has the "
+            "variance SHOT * signal + READ; 0.0001 is a base ISO, 0.012 a very high one."
             if kind == "raw"
             else ", the paper's protocol otherwise (8 bits, seed 101)."
         ),
@@ -228,8 +231,13 @@ def card(name):
         ),
         "",
         f'"{EMBEDDED}" are photographs that scikit-image ships. Measured by '
-        f"`n2n-models verify --only {name} {folders}`, a single figure by `n2n-evaluate --model "
-        f"{name} --repeats 1 --noise {info['noise']} {folders}`.",
+        f"`n2n-models verify --only {name} {folders}`"
+        + (
+            "."
+            if kind == "raw"
+            else f", a single figure by `n2n-evaluate --model {name} --repeats 1 --noise "
+            f"{info['noise']} {folders.split(' --')[0]}`."
+        ),
         "",
         "## Limits",
         "",

@@ -53,13 +53,18 @@ def denoise_frame(denoise, frame, progress=None, keep_levels=True, keep_detail=T
 def denoise_mosaic(denoise, values, pattern, progress=None, keep_levels=True, keep_detail=True):
     """The same for normalised float values [H, W] of any size and Bayer pattern -> float32."""
     unified = bayer.unify(np.asarray(values, np.float32), pattern, how="pad")
-    noisy = bayer.pack(unified, "RGGB")
+    planes = denoise_planes(
+        denoise, bayer.pack(unified, "RGGB"), progress, keep_levels, keep_detail
+    )
+    return bayer.undo_unify(bayer.unpack(planes, "RGGB"), pattern, np.shape(values))
+
+
+def denoise_planes(denoise, noisy, progress=None, keep_levels=True, keep_detail=True):
+    """The same for packed raw [h, w, 4] in RGGB order -> float32."""
     planes = denoise(noisy, progress=progress)
     if keep_levels:
         planes = with_levels_kept(noisy, planes)
-    if keep_detail:
-        planes = with_detail_kept(noisy, planes)
-    return bayer.undo_unify(bayer.unpack(planes, "RGGB"), pattern, np.shape(values))
+    return with_detail_kept(noisy, planes) if keep_detail else planes
 
 
 def with_levels_kept(noisy, denoised):

@@ -197,6 +197,20 @@ def test_an_added_model_is_the_training_with_its_story(store, tmp_path):
     assert story["changes"] == []
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("--noise none --augment", "--noise none --augment"),
+        ("--augment --noise=none --noaugment", "--augment --noise none --noaugment"),
+        ("--data_dir /a/b --model_dir=/c", "--data_dir PHOTOS --model_dir RUN"),
+        ("--initial_model /a/unet_raw --allow_changed_flags", "--initial_model unet_raw"),
+        ("--allow_changed_flags --gamma 2", "--gamma 2"),
+    ],
+)
+def test_the_command_of_a_training_is_told_without_its_folders(typed, told):
+    assert model_cards._command(["/bin/n2n-train", *typed.split()]) == f"n2n-train {told}"
+
+
 def test_what_was_changed_on_the_way_is_told(store, tmp_path):
     folder = training(tmp_path / "run")
     record = json.loads((folder / "run.json").read_text())
