@@ -35,7 +35,8 @@ def add(name, model_dir, facts, overwrite=False):
     Args:
         name: str, the model's name.
         model_dir: folder of a finished training.
-        facts: dict of what no file knows: "data", "data_license", "hardware", "license".
+        facts: dict of what no file knows: "data", "data_license", "hardware", "license", and
+            "start", what was trained before, if the name of the initial model does not tell it.
         overwrite: whether a model of this name may be replaced.
 
     Returns:
@@ -75,6 +76,7 @@ def add(name, model_dir, facts, overwrite=False):
                 for change in record.get("changes", [])
             ],
             "recipe": recipe,
+            "start": facts.get("start") or _start(recipe["initial_model"]),
             "data": facts["data"],
             "data_license": facts["data_license"],
             "images": images,
@@ -89,6 +91,14 @@ def add(name, model_dir, facts, overwrite=False):
         shutil.copyfile(source / NETWORK_FILE, temporary)
     write_json(target / INFO_FILE, info)
     return target
+
+
+def _start(initial_model):
+    return (
+        f"the weights of `{pathlib.Path(initial_model).name}`"
+        if initial_model
+        else "random weights"
+    )
 
 
 def _command(argv):
@@ -181,8 +191,6 @@ def card(name):
         "frozen": "frozen: each photograph had one noise field for good, as single noisy images "
         "have",
     }[recipe["noise_realization"]]
-    start = recipe["initial_model"]
-    start = f"the weights of `{pathlib.Path(start).name}`" if start else "random weights"
     folders = " ".join(f"--data_dir {row}" for row in _data_sets(results) if row != EMBEDDED)
     lines = [
         f"# {name}",
@@ -201,7 +209,7 @@ def card(name):
         f"| method | Neighbor2Neighbor, gamma {recipe['gamma']:g}{_method_words(recipe)} |",
         f"| training data | {training['images']} photographs: {training['data']} |",
         f"| licence of the training data | {training['data_license']} |",
-        f"| start | {start} |",
+        f"| start | {training['start']} |",
         f"| steps | {training['steps']:,} ({recipe['epochs']} epochs) of {recipe['batch_size']} "
         f"crops of {recipe['patch_size']} x {recipe['patch_size']}"
         f"{' cells of 2 x 2 pixels' if kind == 'raw' else ' pixels'} |",

@@ -15,6 +15,7 @@ from n2n_tf.denoiser import Denoiser
 from n2n_tf.model_files import ModelError
 from pipelines.image_files import read_image, write_image
 
+TRAINED = shipped.shipped_models()
 RECIPE = {
     "noise": "gauss25",
     "noise_realization": "fresh",
@@ -194,7 +195,9 @@ def test_an_added_model_is_the_training_with_its_story(store, tmp_path):
     # 9 images, 2 crops each, in batches of 4; 3 epochs
     assert (story["steps"], story["images"], story["data"]) == (12, 9, "ten photographs")
     assert story["command"] == "n2n-train --balance --data_dir PHOTOS --model_dir RUN"
-    assert story["changes"] == []
+    assert story["changes"] == [] and story["start"] == "random weights"
+    model_cards.add("other", folder, FACTS | {"start": "an older model"})
+    assert shipped.read_json("other", "model.json")["training"]["start"] == "an older model"
 
 
 @pytest.mark.parametrize(
@@ -313,3 +316,32 @@ def test_the_program_adds_measures_and_writes_the_documents(run, store, tmp_path
 def test_wrong_arguments_of_the_program(run, store, arguments, told):
     ended = run("models", *arguments)
     assert ended.status == 1 and told in ended.err and ended.err.count("\n") == 1
+
+
+# Those in the repository
+
+
+def test_every_default_is_there():
+    assert set(shipped.DEFAULTS.values()) <= set(TRAINED)
+
+
+def test_the_documents_are_those_of_the_figures():
+    documents = model_cards.documents()
+    assert len(documents) == len(TRAINED) + 1
+    for path, text in documents.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path}: run n2n-models cards"
+
+
+def test_they_are_small_enough_for_a_clone():
+    size = sum(f.stat().st_size for f in shipped.SHIPPED.rglob("*") if f.is_file())
+    assert size < 60e6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_model_does_what_its_card_says(name):
+    rows = model_cards.measure(name, {})
+    assert model_cards.disagreements(name, rows) == []
+    own = rows[0]
+    assert own["noise"] == shipped.read_json(name, "model.json")["noise"]
+    assert own["psnr"] > own["psnr_noisy"] + 1 and own["ssim"] > own["ssim_noisy"]

@@ -33,6 +33,9 @@ DATA_LICENSE = flags.DEFINE_string(
     "data_license", None, "add: licence of what it was trained on. Required there."
 )
 HARDWARE = flags.DEFINE_string("hardware", None, "add: what it was trained with. Required there.")
+START = flags.DEFINE_string(
+    "start", None, "add: what was trained before, if its --initial_model is not a shipped one."
+)
 LICENSE = flags.DEFINE_string("license", "Apache-2.0", "add: licence of the weights.")
 DATA_DIR = flags.DEFINE_multi_string(
     "data_dir",
@@ -61,7 +64,8 @@ def add():
     cli.import_tensorflow()
     from n2n_tf import model_cards
 
-    facts = {holder.name: holder.value for holder in (DATA, DATA_LICENSE, HARDWARE, LICENSE)}
+    told = DATA, DATA_LICENSE, HARDWARE, LICENSE, START
+    facts = {holder.name: holder.value for holder in told}
     folder = model_cards.add(NAME.value, MODEL.value, facts, OVERWRITE.value)
     rows = model_cards.measure(NAME.value, folders, _progress)
     model_cards.save_results(NAME.value, rows)
