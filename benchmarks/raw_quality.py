@@ -49,10 +49,6 @@ def non_local_means(clean, noisy, noise):
     return max(results)
 
 
-def _images(results):
-    return (result.images for result in results)
-
-
 def _keep(noisy, denoised):
     return with_detail_kept(noisy, with_levels_kept(noisy, denoised))
 
@@ -69,7 +65,7 @@ def main(_):
         results = list(evaluate(denoise, images, noise, np.random.RandomState(SEED)))
         baseline = np.mean([non_local_means(*r.images[:2], noise) for r in results])
         means = average(results)
-        kept = np.mean([psnr(clean, _keep(*noisy), 1.0) for clean, *noisy in _images(results)])
+        kept = np.mean([psnr(r.images[0], _keep(*r.images[1:]), 1.0) for r in results])
         print(
             f"{shot:8} {noise.read:9.2g} {means['psnr_noisy']:7.2f} {baseline:16.2f} "
             f"{means['psnr']:11.2f} {kept:9.2f}"

@@ -18,11 +18,17 @@ import keras
 import numpy as np
 
 from n2n_tf.denoiser import SIGNATURE, Denoiser
-from n2n_tf.model_files import INFO_FILE, NETWORK_FILE, as_float32, first_line, info_path
+from n2n_tf.model_files import (
+    INFO_FILE,
+    NETWORK_FILE,
+    as_float32,
+    first_line,
+    info_path,
+    save_network,
+)
 from n2n_tf.tflite import Variant, calibration_arguments, convert
 from n2n_tf.tflite_inputs import CALIBRATED, add_to_info, rounding_step, wrap, write_tflite
 from n2n_tf.tflite_report import foreign_operations, measure, run_network
-from pipelines.atomic_files import atomic_file, write_json
 
 TOLERANCE = 1e-4  # largest difference of a float32 export to the Keras output, images in [0, 1]
 # All that a SavedModel of ours can hold; a folder with anything else is not deleted.
@@ -83,9 +89,7 @@ def export_keras(network, folder, info, overwrite=False):
     """
     check_free(folder / NETWORK_FILE, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / NETWORK_FILE, overwrite) as temporary:
-        network.save(temporary)
-    write_json(folder / INFO_FILE, info)
+    save_network(network, folder, info, overwrite)
 
 
 def export_tflite(

@@ -3,8 +3,7 @@
 import keras
 
 import n2n_tf
-from n2n_tf.model_files import INFO_FILE, NETWORK_FILE, describe
-from pipelines.atomic_files import atomic_file, write_json
+from n2n_tf.model_files import describe, save_network
 
 
 def optimizer_of(model):
@@ -55,6 +54,4 @@ class SavedNetwork(keras.callbacks.Callback):
             epochs=epoch + 1,
             version=n2n_tf.__version__,
         )
-        with atomic_file(self.model_dir / NETWORK_FILE, overwrite=True) as temporary:
-            self.network.save(temporary)
-        write_json(self.model_dir / INFO_FILE, info)
+        save_network(self.network, self.model_dir, info, overwrite=True)

@@ -352,7 +352,9 @@ def documents():
 
 
 def write_cards():
-    """Writes the card of every model and the table of all."""
-    for path, text in documents().items():
+    """Writes the card of every model and the table of all; returns how many documents that is."""
+    written = documents()
+    for path, text in written.items():
         with atomic_file(path, overwrite=True) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    return len(written)

@@ -9,6 +9,7 @@ import zipfile
 import keras
 
 from n2n_tf.networks import NETWORKS
+from pipelines.atomic_files import atomic_file, write_json
 
 NETWORK_FILE, INFO_FILE = "network.keras", "model.json"
 # What model.json must say, and within what bounds.
@@ -101,6 +102,17 @@ def check_info(info, path):
                 f"{path}: {key!r} must be a whole number in {low}..{high}, is {value!r:.50}."
             )
     return info
+
+
+def save_network(network, folder, info, overwrite=False):
+    """Writes network.keras and model.json into a folder, each whole or not at all.
+
+    Raises:
+        FileExistsError: if there is a network and `overwrite` is false.
+    """
+    with atomic_file(folder / NETWORK_FILE, overwrite) as temporary:
+        network.save(temporary)
+    write_json(folder / INFO_FILE, info)
 
 
 def load_network(path):

@@ -99,8 +99,7 @@ def cards():
     cli.import_tensorflow()
     from n2n_tf import model_cards
 
-    model_cards.write_cards()
-    print(f"wrote {len(model_cards.documents())} documents")
+    print(f"wrote {model_cards.write_cards()} documents")
 
 
 def _folders():
