@@ -1,5 +1,6 @@
 """Models as files: the Keras network, and the model.json that says how to run it on pictures."""
 
+import concurrent.futures
 import json
 import math
 import os
@@ -175,11 +176,18 @@ def _check_objects(config):
 
 def _check_weights(config, stored_bytes):
     """Weights that a configuration declares must be in the file: they take memory when built."""
-    with keras.StatelessScope(initialize_variables=False):  # variables get a shape, and no memory
-        network = keras.saving.deserialize_keras_object(config | {"compile_config": None})
-        numbers = sum(math.prod(weight.shape) for weight in network.weights)
+    # Keras remembers, per thread, variables without a value, and gives them one (and memory) later.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        numbers = thread.submit(_declared_weights, config).result()
     if numbers > stored_bytes:
         raise ModelError(f"declares {numbers} weights and stores {stored_bytes} bytes of them.")
+
+
+def _declared_weights(config):
+    """How many numbers the weights of a configuration's network are, without making them."""
+    with keras.StatelessScope(initialize_variables=False):  # variables get a shape, and no memory
+        network = keras.saving.deserialize_keras_object(config | {"compile_config": None})
+        return sum(math.prod(weight.shape) for weight in network.weights)
 
 
 def as_float32(network):
