@@ -15,9 +15,10 @@ import numpy as np
 from absl import app, flags
 
 from n2n_tf.denoiser import Denoiser
+from n2n_tf.detail import with_detail_kept
 from n2n_tf.evaluation import SEED, average, evaluate, load_clean
 from n2n_tf.metrics import psnr
-from n2n_tf.raw import with_detail_kept, with_levels_kept
+from n2n_tf.raw import with_levels_kept
 from pipelines.noise import Noise
 from pipelines.unprocess import READ_INTERCEPT, READ_SLOPE
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from n2n_tf import shipped
+from n2n_tf.detail import with_detail_kept
 from n2n_tf.model_files import (
     INFO_FILE,
     NETWORK_FILE,
@@ -211,7 +212,7 @@ class Denoiser:
             bool(fixed),
         )
 
-    def __call__(self, image, white_level=None, progress=None):
+    def __call__(self, image, white_level=None, progress=None, keep_detail=False):
         """Denoises one image.
 
         Args:
@@ -220,6 +221,7 @@ class Denoiser:
             white_level: number that stands for 1.0. Default: 255 for uint8, 65535 for uint16, 1 for
                 floats.
             progress: None or callable(tiles done, tiles in all), called before the first tile too.
+            keep_detail: bool, see `n2n_tf.detail.with_detail_kept`; for weak noise.
 
         Returns:
             Array of the same shape. Floats give float32, not clipped; uint8 and uint16 give the
@@ -235,12 +237,15 @@ class Denoiser:
         floats = to_float(image[..., None] if image.ndim == 2 else image, white_level)
         if not np.isfinite(floats).all():
             raise ValueError("The image holds NaN or infinite pixels; mend or mask them first.")
-        denoised = self._denoise(floats, progress).reshape(image.shape)
+        denoised = self._denoise(floats, progress)
         if not np.isfinite(denoised).all():
             raise ModelError(
                 "The network returned NaN or infinite pixels: it is damaged or its training "
                 "diverged, or the image's values are far outside [0, 1]."
             )
+        if keep_detail:
+            denoised = with_detail_kept(floats, denoised)
+        denoised = denoised.reshape(image.shape)
         if image.dtype.kind == "u":
             return to_integer(denoised, image.dtype, white_level)
         return denoised if white_level is None else denoised * np.float32(white_level)

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from n2n_tf.detail import with_detail_kept
 from pipelines import bayer
 from pipelines.raw_frame import denormalise, normalise
 from pipelines.raw_sources import PhotosAsRaw
@@ -10,11 +11,6 @@ from pipelines.unprocess import draw_camera, mosaic, unprocess
 
 LEVEL_SIGMA = 8.0  # pixels of a plane
 LEVEL_REACH = 24
-DETAIL_SIGMA = 4.0  # pixels of a plane, of the area over which energy is averaged
-ENERGY_OF_NOISE = 1.1  # in units of its variance; what averages of pure noise rarely exceed
-_BLOCK = 8  # side in pixels of the blocks that noise is estimated from
-_QUIET = 0.1, 0.781  # the quantile of blocks that shows noise alone, and its value for variance 1
-_LEVELS = 0.002, 0.9  # blocks outside hold clipped noise
 
 
 def denoise_frame(denoise, frame, progress=None, keep_levels=True, keep_detail=True):
@@ -22,7 +18,7 @@ def denoise_frame(denoise, frame, progress=None, keep_levels=True, keep_detail=T
 
     Only the file's own levels normalise it, never a statistic of the picture or of a tile, so
     optical-black rows or a bright sky change nothing elsewhere (but for the estimate of the noise
-    in `with_detail_kept`, whose result lies between noisy and denoised whatever it is). A mosaic of
+    in `n2n_tf.detail`, whose result lies between noisy and denoised whatever it is). A mosaic of
     another pattern is mirrored by one pixel where needed to begin on red, as the network was
     trained, and cut back.
 
@@ -31,7 +27,7 @@ def denoise_frame(denoise, frame, progress=None, keep_levels=True, keep_detail=T
         frame: `pipelines.raw_frame.RawFrame`.
         progress: None or callable(tiles done, tiles in all).
         keep_levels: bool, see `with_levels_kept`.
-        keep_detail: bool, see `with_detail_kept`.
+        keep_detail: bool, see `n2n_tf.detail.with_detail_kept`.
 
     Returns:
         uint16 [H, W], the size, levels and pattern of the frame; clipped pixels stay clipped.
@@ -87,72 +83,6 @@ def with_levels_kept(noisy, denoised):
     removed = np.ascontiguousarray(noisy - denoised)
     blurred = cv2.GaussianBlur(removed, (size, size), LEVEL_SIGMA, borderType=cv2.BORDER_REFLECT)
     return denoised + blurred.reshape(denoised.shape)
-
-
-def with_detail_kept(noisy, denoised):
-    """Gives back what a network took away beyond noise: nearly everything, if there is hardly any.
-
-    Networks blur finest detail a little, which under weak noise is the larger evil. What was taken
-    away, r, is noise of variance n^2 and lost detail. Where the local energy of r exceeds n^2, the
-    share 1 - n^2 / r^2 of it is put back: the best mix of two images whose errors, n and the
-    detail, are independent. n^2 is estimated from r, see `removed_noise`.
-
-    Args:
-        noisy, denoised: float32 [h, w, 4], packed raw in nominal range [0, 1].
-
-    Returns:
-        float32 [h, w, 4]; `denoised` itself where there is too little to estimate noise from.
-    """
-    import cv2
-
-    removed, level = noisy - denoised, np.maximum(denoised, 0.0)
-    estimate = removed_noise(removed, level)
-    if estimate is None:
-        return denoised
-    shot, read = estimate
-    ratio = np.mean(np.square(removed) / (shot * level + read), axis=-1)
-    ratio = cv2.GaussianBlur(ratio, (0, 0), DETAIL_SIGMA, borderType=cv2.BORDER_REFLECT)
-    share = np.clip(1.0 - ENERGY_OF_NOISE / np.maximum(ratio, ENERGY_OF_NOISE), 0.0, 1.0)
-    return denoised + share[..., None].astype(np.float32) * removed
-
-
-def removed_noise(removed, level):
-    """Shot and read variance of the noise in what a network took away, by its quietest blocks.
-
-    Args:
-        removed: float32 [h, w, 4], noisy minus denoised.
-        level: float32 [h, w, 4], the signal.
-
-    Returns:
-        `shot, read`: variance = shot * level + read; None if too few blocks lie between black and
-        white.
-    """
-    height, width = (side // _BLOCK for side in removed.shape[:2])
-    if height * width < 16:
-        return None
-    energies, levels = (
-        image[: height * _BLOCK, : width * _BLOCK]
-        .reshape(height, _BLOCK, width, _BLOCK, -1)
-        .mean((1, 3), dtype=np.float64)
-        .ravel()
-        for image in (np.square(removed), level)
-    )
-    usable = (levels > _LEVELS[0]) & (levels < _LEVELS[1]) & (energies > 0)
-    if usable.sum() < 64:
-        return None
-    order = np.argsort(levels[usable])
-    bins = min(16, len(order) // 32)
-    quantile, value = _QUIET
-    at = np.array([part.mean() for part in np.array_split(levels[usable][order], bins)])
-    quiet = np.array_split(energies[usable][order], bins)
-    variances = np.array([np.quantile(part, quantile) / value for part in quiet])
-    columns = np.stack([at, np.ones(bins)], axis=1) / variances[:, None]  # relative errors
-    shot, read = np.linalg.lstsq(columns, np.ones(bins), rcond=None)[0]
-    if shot <= 0:
-        return 0.0, float(np.median(variances))
-    if read <= 0:
-        return float(np.median(variances / at)), 1e-12
-    return float(shot), float(read)
 
 
 def remaining_noise(frame, mosaic):

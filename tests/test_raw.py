@@ -13,8 +13,6 @@ from n2n_tf.raw import (
     denoise_mosaic,
     raw_planes_of_photo,
     remaining_noise,
-    removed_noise,
-    with_detail_kept,
 )
 from pipelines import bayer
 from pipelines.batches import random_bayer_flip, training_batches
@@ -121,62 +119,6 @@ def test_a_network_that_shifts_colours_is_set_right_in_flat_areas(level, rng):
         mean = result[row::2, column::2].mean()
         assert mean == pytest.approx(given[row::2, column::2].mean(), rel=2e-3)
     assert np.std(result - clean) < 0.3 * np.std(given - clean)
-
-
-def weakly_noisy(shot, read, rng):
-    """Packed raw with a smooth ramp above and fine detail below, and its noisy version."""
-    clean = np.tile(np.linspace(0.05, 0.6, 256, dtype=np.float32)[:, None], (192, 1, 4))
-    clean[96:] += 0.04 * rng.normal(size=(96, 256, 4)).astype(np.float32)
-    clean = np.clip(clean, 0.01, 0.85)
-    noise = np.sqrt(shot * clean + read) * rng.normal(size=clean.shape)
-    return clean, (clean + noise).astype(np.float32)
-
-
-def error(image, clean):
-    return np.mean(np.square(image - clean, dtype=np.float64))
-
-
-@pytest.mark.parametrize(("shot", "read"), [(1e-4, 1e-6), (1e-3, 0.0), (0.0, 1e-5)])
-def test_noise_is_known_by_what_is_taken_away_in_the_quietest_places(shot, read, rng):
-    clean, noisy = weakly_noisy(shot, read, rng)
-    blurred = clean.copy()
-    blurred[96:] = clean[96:].mean(axis=0)  # half of the image has lost its detail
-    got_shot, got_read = removed_noise(noisy - blurred, blurred)
-    at = np.array([0.1, 0.3, 0.5])
-    np.testing.assert_allclose(got_shot * at + got_read, shot * at + read, rtol=0.4)
-
-
-def test_dark_rows_and_clipped_areas_say_nothing_about_the_noise(rng):
-    clean, noisy = weakly_noisy(1e-3, 1e-5, rng)
-    removed, level = noisy - clean, clean.copy()
-    whole = np.array(removed_noise(removed, level)) @ [[0.1, 0.5], [1, 1]]
-    removed[:20], level[:20], removed[-40:], level[-40:] = 0, 0, 0, 1
-    np.testing.assert_allclose(
-        np.array(removed_noise(removed, level)) @ [[0.1, 0.5], [1, 1]], whole, rtol=0.1
-    )
-
-
-@pytest.mark.parametrize("shot", [1e-5, 1e-3, 1e-2])
-def test_lost_detail_comes_back_and_noise_does_not(shot, rng):
-    clean, noisy = weakly_noisy(shot, shot / 100, rng)
-    blurred = clean.copy()
-    blurred[96:] = np.linspace(0.05, 0.6, 256)[:, None]
-    kept = with_detail_kept(noisy, blurred)
-    smooth, fine = np.s_[:80], np.s_[112:]
-    # Where nothing but noise was taken away it stays away; to 2 % of its energy.
-    assert error(kept[smooth], clean[smooth]) < 0.02 * error(noisy[smooth], clean[smooth])
-    # Elsewhere the mix is better than both, as good as the formula for independent errors.
-    noise, lost = error(noisy[fine], clean[fine]), error(blurred[fine], clean[fine])
-    assert error(kept[fine], clean[fine]) < min(noise, lost)
-    assert error(kept[fine], clean[fine]) < 1.2 * noise * lost / (noise + lost)
-
-
-def test_without_enough_to_judge_by_nothing_is_put_back(rng):
-    noisy = rng.random((20, 20, 4), np.float32)
-    denoised = noisy * np.float32(0.5)
-    np.testing.assert_array_equal(with_detail_kept(noisy, denoised), denoised)
-    dark = np.zeros((128, 128, 4), np.float32)
-    np.testing.assert_array_equal(with_detail_kept(0.001 + dark, dark), dark)
 
 
 def test_a_model_of_pictures_is_refused():

@@ -9,9 +9,11 @@ import keras
 import numpy as np
 import programs
 import pytest
+from skimage import data
 
 from n2n_tf import model_cards, shipped
 from n2n_tf.denoiser import Denoiser
+from n2n_tf.metrics import psnr
 from n2n_tf.model_files import ModelError
 from pipelines.image_files import read_image, write_image
 
@@ -345,3 +347,17 @@ def test_a_model_does_what_its_card_says(name):
     own = rows[0]
     assert own["noise"] == shipped.read_json(name, "model.json")["noise"]
     assert own["psnr"] > own["psnr_noisy"] + 1 and own["ssim"] > own["ssim_noisy"]
+
+
+@pytest.mark.slow
+def test_a_picture_with_hardly_any_noise_keeps_its_detail_when_told_to(run, tmp_path, rng):
+    clean = data.chelsea()[:192, :192]
+    noisy = np.uint8(np.clip(np.round(clean + rng.normal(0, 1.5, clean.shape)), 0, 255))
+    write_image(tmp_path / "noisy.png", noisy)
+    found = {}
+    for name, flags in {"plain": [], "kept": ["--keep_detail"]}.items():
+        ended = run("denoise", *flags, tmp_path / "noisy.png", "-o", tmp_path / f"{name}.png")
+        assert ended.status == 0
+        found[name] = psnr(clean, read_image(tmp_path / f"{name}.png").pixels, 255)
+    assert found["kept"] > found["plain"] + 0.5
+    assert found["kept"] > psnr(clean, noisy, 255)

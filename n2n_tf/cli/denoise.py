@@ -76,8 +76,9 @@ KEEP_LEVELS = flags.DEFINE_bool(
 )
 KEEP_DETAIL = flags.DEFINE_bool(
     "keep_detail",
-    True,
-    "Give denoised raws back what the network took away beyond noise; matters where noise is weak.",
+    None,
+    "Give back what the network took away beyond noise, for weak noise, which must be alike in all "
+    "places of one brightness. [raws: yes, pictures: no]",
 )
 COMPRESS = flags.DEFINE_bool("compress", True, "Lossless-JPEG compression of DNGs.")
 RAW_SHAPE = flags.DEFINE_list("raw_shape", None, "Height,width of a sensor dump in pixels.")
@@ -280,7 +281,8 @@ def _denoise_picture(model_for, source, target, progress):
     if denoise.channels == 4:
         raise ValueError("is a picture, and this model denoises camera raws only.")
     check_format(target, picture.pixels.dtype, picture.alpha is not None)
-    denoised = denoise(picture.pixels, WHITE_LEVEL.value, progress)
+    keep_detail = bool(KEEP_DETAIL.value)
+    denoised = denoise(picture.pixels, WHITE_LEVEL.value, progress, keep_detail)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_image(target, denoised, picture.alpha, OVERWRITE.value)
 
@@ -292,7 +294,7 @@ def _denoise_raw(model_for, source, target, progress):
     from pipelines.raw_develop import develop, develop_side_by_side
 
     frame = _read_frame(source)
-    keeps = KEEP_LEVELS.value, KEEP_DETAIL.value
+    keeps = KEEP_LEVELS.value, KEEP_DETAIL.value is not False
     mosaic = denoise_frame(model_for("raw"), frame, progress, *keeps)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_dng(
