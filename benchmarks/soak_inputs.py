@@ -357,7 +357,7 @@ def read_npz(path):
 
 
 def read_json(path):
-    from n2n_tf.model_files import read_info
+    from n2n_tf.model_info import read_info
 
     read_info(path)
 

@@ -10,15 +10,8 @@ import tensorflow as tf
 
 from n2n_tf import shipped
 from n2n_tf.detail import with_detail_kept
-from n2n_tf.model_files import (
-    INFO_FILE,
-    NETWORK_FILE,
-    ModelError,
-    describe,
-    first_line,
-    load_network,
-    read_info,
-)
+from n2n_tf.model_files import describe, load_network
+from n2n_tf.model_info import INFO_FILE, NETWORK_FILE, ModelError, first_line, read_info
 from n2n_tf.npz_weights import unet_from_npz
 from n2n_tf.tflite_inputs import decode, encode, read_tflite_info
 from n2n_tf.tiling import denoise_tiled, round_up

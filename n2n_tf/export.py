@@ -18,14 +18,8 @@ import keras
 import numpy as np
 
 from n2n_tf.denoiser import SIGNATURE, Denoiser
-from n2n_tf.model_files import (
-    INFO_FILE,
-    NETWORK_FILE,
-    as_float32,
-    first_line,
-    info_path,
-    save_network,
-)
+from n2n_tf.model_files import as_float32, save_network
+from n2n_tf.model_info import INFO_FILE, NETWORK_FILE, first_line, info_path
 from n2n_tf.tflite import Variant, calibration_arguments, convert
 from n2n_tf.tflite_inputs import CALIBRATED, add_to_info, rounding_step, wrap, write_tflite
 from n2n_tf.tflite_report import foreign_operations, measure, run_network

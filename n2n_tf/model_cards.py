@@ -12,7 +12,7 @@ import numpy as np
 from n2n_tf import shipped
 from n2n_tf.denoiser import Denoiser
 from n2n_tf.evaluation import SEED, average, embedded_clean, evaluate, load_clean
-from n2n_tf.model_files import INFO_FILE, NETWORK_FILE, ModelError
+from n2n_tf.model_info import INFO_FILE, NETWORK_FILE, ModelError
 from n2n_tf.networks.cost import multiply_adds
 from n2n_tf.raw import denoise_planes
 from n2n_tf.shipped import CARD_FILE, DEFAULTS, KINDS, RESULTS_FILE
@@ -145,10 +145,10 @@ def measure(name, folders, progress=lambda results, total, what: results):
 
 def save_results(name, rows):
     """Writes a model's results.json; data sets that were not measured now keep their figures."""
-    noise = shipped.read_json(name, INFO_FILE)["noise"]
+    noise = shipped.said_by(name, INFO_FILE)["noise"]
     path = shipped.SHIPPED / name / RESULTS_FILE
     measured = {row["data"] for row in rows}
-    before = shipped.read_json(name, RESULTS_FILE)["results"] if path.exists() else []
+    before = shipped.said_by(name, RESULTS_FILE)["results"] if path.exists() else []
     rows = rows + [row for row in before if row["data"] not in measured]
     write_json(path, {"noise": noise, "seed": SEED, "repeats": 1, "results": rows})
 
@@ -159,7 +159,7 @@ def disagreements(name, rows):
     A difference is more than 0.01 dB, or 0.001 in SSIM; a figure that is missing is one too.
     """
     known = {
-        (row["noise"], row["data"]): row for row in shipped.read_json(name, RESULTS_FILE)["results"]
+        (row["noise"], row["data"]): row for row in shipped.said_by(name, RESULTS_FILE)["results"]
     }
     lines = []
     for row in rows:
@@ -178,7 +178,7 @@ def disagreements(name, rows):
 
 def card(name):
     """MODEL_CARD.md of a shipped model, from its model.json and results.json."""
-    info, results = (shipped.read_json(name, file) for file in (INFO_FILE, RESULTS_FILE))
+    info, results = (shipped.said_by(name, file) for file in (INFO_FILE, RESULTS_FILE))
     training, recipe = info["training"], info["training"]["recipe"]
     kind = KINDS[info["channels"]]
     default = (
@@ -328,7 +328,7 @@ def overview():
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in shipped.shipped_models():
-        info, results = (shipped.read_json(name, file) for file in (INFO_FILE, RESULTS_FILE))
+        info, results = (shipped.said_by(name, file) for file in (INFO_FILE, RESULTS_FILE))
         training = info["training"]
         default = ", default" if name in DEFAULTS.values() else ""
         own = {r["data"]: r for r in results["results"] if r["noise"] == results["noise"]}

@@ -1,4 +1,4 @@
-"""Models as files: the Keras network, and the model.json that says how to run it on pictures."""
+"""Models as files: the Keras network; code stored in it is never run."""
 
 import concurrent.futures
 import json
@@ -9,13 +9,9 @@ import zipfile
 
 import keras
 
+from n2n_tf.model_info import INFO_FILE, NETWORK_FILE, REQUIRED, ModelError, first_line
 from n2n_tf.networks import NETWORKS
 from pipelines.atomic_files import atomic_file, write_json
-
-NETWORK_FILE, INFO_FILE = "network.keras", "model.json"
-# What model.json must say, and within what bounds.
-REQUIRED = {"channels": (1, 64), "size_multiple": (1, 512), "halo": (0, 4096)}
-
 
 # Of a .keras file. Keras stores them uncompressed; a network of images has no other assets.
 MEMBERS = ["config.json", "metadata.json", "model.weights.h5"]
@@ -27,10 +23,6 @@ _MODULES = re.compile(
 # Layers that run code, or read files that the configuration names.
 _REFUSED = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer",
             "StringLookup", "IntegerLookup", "TextVectorization", "Hashing"}  # fmt: skip
-
-
-class ModelError(ValueError):
-    """A model that cannot be used; the message names the file and what to do."""
 
 
 def describe(network, **more):
@@ -67,41 +59,6 @@ def describe(network, **more):
             f"channels, size_multiple and halo in a {INFO_FILE} beside it (missing: "
             f"{', '.join(sorted(missing))})."
         )
-    return info
-
-
-def info_path(path):
-    """Where the model.json of an exported file lies: model.tflite -> model.tflite.json."""
-    return path.with_name(f"{path.name}.json")
-
-
-def read_info(path):
-    """Reads and checks a model.json.
-
-    Raises:
-        ModelError: if it is missing, damaged or lacks something.
-    """
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: missing; it was written beside the model, copy both.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read ({error}).") from error
-    return check_info(info, path)
-
-
-def check_info(info, path):
-    """Returns what a model.json says if it says enough.
-
-    Raises:
-        ModelError: naming `path` and the first entry that is missing or wrong.
-    """
-    for key, (low, high) in REQUIRED.items():
-        value = info.get(key) if isinstance(info, dict) else None
-        if type(value) is not int or not low <= value <= high:
-            raise ModelError(
-                f"{path}: {key!r} must be a whole number in {low}..{high}, is {value!r:.50}."
-            )
     return info
 
 
@@ -210,9 +167,3 @@ def _float32_policy(config):
     if config.get("class_name") == "DTypePolicy" and config["config"]["name"].startswith("mixed_"):
         return config | {"config": {"name": "float32"}}
     return config
-
-
-def first_line(error):
-    """The first line of an error's message, shortened, or its type."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(".")

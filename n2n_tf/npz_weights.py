@@ -10,7 +10,7 @@ import zipfile
 
 import numpy as np
 
-from n2n_tf.model_files import ModelError, first_line
+from n2n_tf.model_info import ModelError, first_line
 
 MAX_BYTES = 256 << 20  # the paper's U-Net takes 5 MB
 MAX_FEATURES = 512

@@ -1,10 +1,9 @@
 """The models in saved_models/: their names, which of them suits an image, whether one is whole."""
 
 import hashlib
-import json
 import pathlib
 
-from n2n_tf.model_files import INFO_FILE, NETWORK_FILE, ModelError
+from n2n_tf.model_info import INFO_FILE, NETWORK_FILE, ModelError, read_json
 
 SHIPPED = pathlib.Path(__file__).resolve().parents[1] / "saved_models"
 RESULTS_FILE, CARD_FILE = "results.json", "MODEL_CARD.md"
@@ -18,21 +17,13 @@ def shipped_models():
     return sorted(file.parent.name for file in SHIPPED.glob(f"*/{NETWORK_FILE}"))
 
 
-def read_json(name, file):
-    """What a file of a shipped model says.
-
-    Args:
-        name: name of the model.
-        file: "model.json" or "results.json".
+def said_by(name, file):
+    """What a file of a shipped model, model.json or results.json, says.
 
     Raises:
         ModelError: if it is missing or damaged.
     """
-    path = SHIPPED / name / file
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read ({error}).") from error
+    return read_json(SHIPPED / name / file)
 
 
 def checksum(path):
@@ -67,11 +58,11 @@ def table():
     """Lines of a table of all shipped models, for a terminal."""
     rows = [("name", "images", "noise", "MAC/pixel", "PSNR in dB, noisy -> denoised")]
     for name in shipped_models():
-        info = read_json(name, INFO_FILE)
+        info = said_by(name, INFO_FILE)
         default = " (default)" if name in DEFAULTS.values() else ""
         kind = KINDS[info["channels"]] + default
         cost = f"{info['multiply_adds']:,}"
-        rows.append((name, kind, info["noise"], cost, headline(read_json(name, RESULTS_FILE))))
+        rows.append((name, kind, info["noise"], cost, headline(said_by(name, RESULTS_FILE))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 

@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from n2n_tf.model_files import INFO_FILE, ModelError, check_info, info_path, read_info
+from n2n_tf.model_info import INFO_FILE, ModelError, check_info, info_path, read_info
 from n2n_tf.tiling import reflect_pad_batch
 
 INPUTS = {

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from n2n_tf import litert_probe
 from n2n_tf.metrics import psnr
-from n2n_tf.model_files import read_info
+from n2n_tf.model_info import read_info
 from n2n_tf.networks import NETWORKS
 from n2n_tf.tflite import judging_cases, photos, with_noise
 from n2n_tf.tflite_inputs import decode, encode, finish

@@ -16,7 +16,8 @@ from n2n_tf import shipped
 from n2n_tf.denoiser import Denoiser
 from n2n_tf.export import export_saved_model, export_tflite
 from n2n_tf.model import Neighbor2Neighbor
-from n2n_tf.model_files import ModelError, as_float32, describe, load_network
+from n2n_tf.model_files import as_float32, describe, load_network
+from n2n_tf.model_info import ModelError
 from n2n_tf.networks.unet import unet
 from n2n_tf.tiling import reflect_pad, round_up
 

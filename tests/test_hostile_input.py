@@ -25,7 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from n2n_tf.model_files import ModelError, check_info, load_network, read_info
+from n2n_tf.model_files import load_network
+from n2n_tf.model_info import ModelError, check_info, read_info
 from n2n_tf.networks.unet import unet
 from pipelines import image_headers
 from pipelines.image_files import ImageFileError, read_image, write_image

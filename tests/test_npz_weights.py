@@ -10,7 +10,7 @@ import tensorflow as tf
 from n2n_tf import model as model_module
 from n2n_tf.denoiser import Denoiser
 from n2n_tf.model import Neighbor2Neighbor
-from n2n_tf.model_files import ModelError
+from n2n_tf.model_info import ModelError
 from n2n_tf.npz_weights import MAX_BYTES, read_npz, unet_from_npz
 from n2n_tf.subsamplers import neighbor_pairs
 

@@ -14,7 +14,7 @@ from skimage import data
 from n2n_tf import model_cards, shipped
 from n2n_tf.denoiser import Denoiser
 from n2n_tf.metrics import psnr
-from n2n_tf.model_files import ModelError
+from n2n_tf.model_info import ModelError
 from pipelines.image_files import read_image, write_image
 
 TRAINED = shipped.shipped_models()
@@ -191,7 +191,7 @@ def test_an_added_model_is_the_training_with_its_story(store, tmp_path):
     folder = training(tmp_path / "run", noise="gauss5_50")
     model_cards.add("new", folder, FACTS)
     assert (store / "new/network.keras").read_bytes() == (folder / "network.keras").read_bytes()
-    info = shipped.read_json("new", "model.json")
+    info = shipped.said_by("new", "model.json")
     assert (info["license"], info["parameters"], info["multiply_adds"]) == ("MIT", 12, 9)
     story = info["training"]
     # 9 images, 2 crops each, in batches of 4; 3 epochs
@@ -199,7 +199,7 @@ def test_an_added_model_is_the_training_with_its_story(store, tmp_path):
     assert story["command"] == "n2n-train --balance --data_dir PHOTOS --model_dir RUN"
     assert story["changes"] == [] and story["start"] == "random weights"
     model_cards.add("other", folder, FACTS | {"start": "an older model"})
-    assert shipped.read_json("other", "model.json")["training"]["start"] == "an older model"
+    assert shipped.said_by("other", "model.json")["training"]["start"] == "an older model"
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_what_was_changed_on_the_way_is_told(store, tmp_path):
     (folder / "run.json").write_text(json.dumps(record | {"changes": [change]}))
     model_cards.add("new", folder, FACTS)
     model_cards.save_results("new", model_cards.measure("new", {}))
-    assert shipped.read_json("new", "model.json")["training"]["command"] == "n2n-train --epochs 3"
+    assert shipped.said_by("new", "model.json")["training"]["command"] == "n2n-train --epochs 3"
     assert "| changed on the way | at step 1,234 epochs was 5, is 3 |" in model_cards.card("new")
 
 
@@ -269,7 +269,7 @@ def test_a_figure_that_does_not_hold_is_named(store, tmp_path, run):
     assert model_cards.disagreements("new", rows) == []
     assert run("models", "verify").status == 0
 
-    said = shipped.read_json("new", "results.json")
+    said = shipped.said_by("new", "results.json")
     said["results"][0]["psnr"] += 0.02
     (store / "new/results.json").write_text(json.dumps(said))
     (line,) = model_cards.disagreements("new", rows)
@@ -293,7 +293,7 @@ def test_the_program_adds_measures_and_writes_the_documents(run, store, tmp_path
     ended = run("models", "add", "--name", "new", "--model", folder, *words)
     assert ended.status == 0, ended.err
     card = (store / "new/MODEL_CARD.md").read_text()
-    (row,) = shipped.read_json("new", "results.json")["results"]
+    (row,) = shipped.said_by("new", "results.json")["results"]
     assert f"| {row['psnr_noisy']:.2f} / {row['ssim_noisy']:.4f} | {row['psnr']:.2f} / " in card
     for fact in (*FACTS.values(), "fresh", "12 steps", "gamma 2; 0 for the first 50 %"):
         assert fact.replace("12 steps", "12 (3 epochs)") in card
@@ -345,7 +345,7 @@ def test_a_model_does_what_its_card_says(name):
     rows = model_cards.measure(name, {})
     assert model_cards.disagreements(name, rows) == []
     own = rows[0]
-    assert own["noise"] == shipped.read_json(name, "model.json")["noise"]
+    assert own["noise"] == shipped.said_by(name, "model.json")["noise"]
     assert own["psnr"] > own["psnr_noisy"] + 1 and own["ssim"] > own["ssim_noisy"]
 
 

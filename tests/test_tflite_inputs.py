@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from n2n_tf.model_files import ModelError
+from n2n_tf.model_info import ModelError
 from n2n_tf.tflite_inputs import decode, encode, finish, read_tflite_info, wrap, write_tflite
 from pipelines import bayer
 from pipelines.raw_frame import normalise_mosaic

@@ -14,7 +14,7 @@ DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
 
 def start(main, name, module, tensorflow=True):
-    """Runs a program: errors become one line and exit status 1, Ctrl-C becomes 130.
+    """Runs a program: an error becomes one line and exit status 1, Ctrl-C 130, a closed pipe 141.
 
     Args:
         main: callable(list of positional arguments) -> None or exit status.
@@ -40,10 +40,15 @@ def start(main, name, module, tensorflow=True):
         try:
             if tensorflow:
                 import_tensorflow()
-            return main(argv[1:])
+            status = main(argv[1:])
+            sys.stdout.flush()
+            return status
         except KeyboardInterrupt:
             print(f"\n{name}: interrupted.", file=sys.stderr)
             return 130
+        except BrokenPipeError:  # whoever read the output, such as `head`, has enough of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
         except app.UsageError as error:
             return fail(f"{error} (see {name} --help)")
         except expected_errors() as error:

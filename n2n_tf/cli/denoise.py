@@ -219,7 +219,6 @@ def main(inputs):
 
 
 def _list_models():
-    cli.import_tensorflow()
     from n2n_tf import shipped
 
     print("\n".join(shipped.table()))

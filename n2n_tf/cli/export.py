@@ -156,7 +156,7 @@ def main(arguments):
     cli.import_tensorflow()
     from n2n_tf.denoiser import Denoiser
     from n2n_tf.export import check_free, export_keras, export_saved_model
-    from n2n_tf.model_files import NETWORK_FILE
+    from n2n_tf.model_info import NETWORK_FILE
     from n2n_tf.tflite_report import tile_plan
 
     frame = _size(FRAME.value, "frame") if FRAME.value else None
