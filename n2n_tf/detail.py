@@ -3,7 +3,7 @@
 import numpy as np
 
 SIGMA = 4.0  # pixels, of the area over which energy is averaged
-ENERGY_OF_NOISE = 1.1  # in units of its variance; what averages of pure noise rarely exceed
+ENERGY_OF_NOISE = 1.2  # in units of its variance; what averages of pure noise rarely exceed
 _BLOCK = 8  # side in pixels of the blocks that noise is estimated from
 _FLAT = 0.15  # the share of blocks that is taken for free of detail
 _QUIET = 0.1, 0.781  # a quantile of the energies of those, and its value for variance 1
@@ -11,18 +11,19 @@ _LEVELS = 0.002, 0.998  # blocks outside hold clipped noise
 _ROWS = 64 * _BLOCK  # worked on at once, so that a large picture needs little more memory
 
 
-def with_detail_kept(noisy, denoised):
+def with_detail_kept(noisy, denoised, noise=None):
     """Gives back what a network took away beyond noise: nearly everything, if there is hardly any.
 
     Networks blur finest detail a little, which under weak noise is the larger evil. What was taken
     away, r, is noise of variance n^2 and lost detail. Where the local energy of r exceeds n^2, the
     share 1 - n^2 / r^2 of it is put back: the best mix of two images whose errors, n and the
-    detail, are independent. n^2 is estimated from r, see `removed_noise`; where it is smaller than
-    the noise of a place, as in the corners of a picture whose vignetting was corrected, some noise
-    comes back there.
+    detail, are independent. Unless n^2 is known, it is estimated from r by `removed_noise`; a
+    place with more noise than others of its level, as the corners of a picture whose vignetting
+    was corrected, gets some back.
 
     Args:
         noisy, denoised: float32 [h, w, channels] in nominal range [0, 1].
+        noise: the variance n^2 by level, if it is known: `levels, variances` for `numpy.interp`.
 
     Returns:
         float32 [h, w, channels], between the two everywhere; `denoised` itself if there is too
@@ -30,7 +31,7 @@ def with_detail_kept(noisy, denoised):
     """
     import cv2
 
-    noise = removed_noise(noisy, denoised)
+    noise = noise or removed_noise(noisy, denoised)
     if noise is None:
         return denoised
     ratio = np.empty(noisy.shape[:2], np.float32)

@@ -18,9 +18,9 @@ def denoise_frame(denoise, frame, progress=None, keep_levels=True, keep_detail=T
 
     Only the file's own levels normalise it, never a statistic of the picture or of a tile, so
     optical-black rows or a bright sky change nothing elsewhere (but for the estimate of the noise
-    in `n2n_tf.detail`, whose result lies between noisy and denoised whatever it is). A mosaic of
-    another pattern is mirrored by one pixel where needed to begin on red, as the network was
-    trained, and cut back.
+    in `n2n_tf.detail`, made unless the file has a NoiseProfile; the result lies between noisy and
+    denoised whatever it is). A mosaic of another pattern is mirrored by one pixel where needed to
+    begin on red, as the network was trained, and cut back.
 
     Args:
         denoise: `Denoiser` of a model with four channels.
@@ -40,27 +40,35 @@ def denoise_frame(denoise, frame, progress=None, keep_levels=True, keep_detail=T
             f"this model denoises images of {denoise.channels} channels; a camera raw needs a "
             "model trained on raw (4 channels)."
         )
-    values = denoise_mosaic(
-        denoise, normalise(frame), frame.pattern, progress, keep_levels, keep_detail
+    noise = _noise_by_level(frame.noise_profile) if frame.noise_profile else None
+    keeps = {"keep_levels": keep_levels, "keep_detail": keep_detail, "noise": noise}
+    return denormalise(
+        denoise_mosaic(denoise, normalise(frame), frame.pattern, progress, **keeps), frame
     )
-    return denormalise(values, frame)
 
 
-def denoise_mosaic(denoise, values, pattern, progress=None, keep_levels=True, keep_detail=True):
+def denoise_mosaic(denoise, values, pattern, progress=None, **keeps):
     """The same for normalised float values [H, W] of any size and Bayer pattern -> float32."""
     unified = bayer.unify(np.asarray(values, np.float32), pattern, how="pad")
-    planes = denoise_planes(
-        denoise, bayer.pack(unified, "RGGB"), progress, keep_levels, keep_detail
-    )
+    planes = denoise_planes(denoise, bayer.pack(unified, "RGGB"), progress, **keeps)
     return bayer.undo_unify(bayer.unpack(planes, "RGGB"), pattern, np.shape(values))
 
 
-def denoise_planes(denoise, noisy, progress=None, keep_levels=True, keep_detail=True):
-    """The same for packed raw [h, w, 4] in RGGB order -> float32."""
+def denoise_planes(denoise, noisy, progress=None, keep_levels=True, keep_detail=True, noise=None):
+    """The same for packed raw [h, w, 4] in RGGB order -> float32.
+
+    `noise`: its variance by level, if known, see `n2n_tf.detail.with_detail_kept`.
+    """
     planes = denoise(noisy, progress=progress)
     if keep_levels:
         planes = with_levels_kept(noisy, planes)
-    return with_detail_kept(noisy, planes) if keep_detail else planes
+    return with_detail_kept(noisy, planes, noise) if keep_detail else planes
+
+
+def _noise_by_level(profile):
+    """A DNG's NoiseProfile, variance = shot * level + read, as levels and variances of a line."""
+    shot, read = np.mean(profile, axis=0)
+    return (0.0, 1.0), (max(read, 1e-12), shot + max(read, 1e-12))
 
 
 def with_levels_kept(noisy, denoised):

@@ -121,6 +121,22 @@ def test_a_network_that_shifts_colours_is_set_right_in_flat_areas(level, rng):
     assert np.std(result - clean) < 0.3 * np.std(given - clean)
 
 
+def test_the_files_own_noise_profile_tells_noise_from_detail(rng):
+    """Detail everywhere, which without a profile passes for noise."""
+    clean = 0.4 + 0.05 * rng.normal(size=(192, 192))
+    shot, read = 1e-4, 1e-6
+    noise = np.sqrt(shot * clean + read) * rng.normal(size=clean.shape)
+    mosaic = np.rint(512 + 15000 * (clean + noise)).astype(np.uint16)
+    blurring = denoiser(lambda x: np.full_like(x, 0.4))
+    errors = []
+    for profile in (None, ((shot, read),) * 3):
+        source = RawFrame(mosaic, "RGGB", (512,) * 4, 15512, noise_profile=profile)
+        result = (denoise_frame(blurring, source).astype(float) - 512) / 15000
+        errors.append(np.mean(np.square(result - clean)))
+    assert errors[0] > 10 * errors[1]
+    assert errors[1] < 1.2 * np.mean(np.square(noise))
+
+
 def test_a_model_of_pictures_is_refused():
     with pytest.raises(ValueError, match="needs a model trained on raw"):
         denoise_frame(denoiser(lambda x: x, channels=3), frame())
