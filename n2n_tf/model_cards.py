@@ -36,7 +36,8 @@ def add(name, model_dir, facts, overwrite=False):
         name: str, the model's name.
         model_dir: folder of a finished training.
         facts: dict of what no file knows: "data", "data_license", "hardware", "license", and
-            "start", what was trained before, if the name of the initial model does not tell it.
+            "start", what was trained before, if the name of the initial model does not tell it,
+            and "earlier_hours", for how many hours.
         overwrite: whether a model of this name may be replaced.
 
     Returns:
@@ -82,6 +83,7 @@ def add(name, model_dir, facts, overwrite=False):
             "images": images,
             "steps": steps,
             "hardware": facts["hardware"],
+            "earlier_hours": facts.get("earlier_hours", 0.0),
             "hours": round((os.path.getmtime(source / NETWORK_FILE) - started) / 3600, 2),
             "versions": record["versions"],
         },
@@ -214,7 +216,7 @@ def card(name):
         f"crops of {recipe['patch_size']} x {recipe['patch_size']}"
         f"{' cells of 2 x 2 pixels' if kind == 'raw' else ' pixels'} |",
         *(f"| changed on the way | {change} |" for change in training["changes"]),
-        f"| hardware | {training['hardware']}; {training['hours']:g} hours by the clock |",
+        f"| hardware | {training['hardware']}; {_hours(training)} by the clock |",
         f"| licence of the weights | {info['license']} |",
         f"| SHA-256 of {NETWORK_FILE} | `{info['sha256']}` |",
         "",
@@ -310,6 +312,11 @@ def _limits(kind, recipe):
     )
 
 
+def _hours(training):
+    earlier = training["earlier_hours"]
+    return f"{training['hours']:g} h" + (f" after {earlier:g} h" if earlier else "")
+
+
 def _data_sets(results):
     return list(dict.fromkeys(row["data"] for row in results["results"]))
 
@@ -339,7 +346,7 @@ def overview():
         lines.append(
             f"| [{name}]({name}/{CARD_FILE}) | {KINDS[info['channels']]}{default} | "
             f"{info['noise']} | {figures[0]} | {figures[1]} | {info['parameters']:,} | "
-            f"{info['multiply_adds']:,} | {training['steps']:,} steps, {training['hours']:g} h, "
+            f"{info['multiply_adds']:,} | {training['steps']:,} steps, {_hours(training)}, "
             f"{training['recipe']['noise_realization']} noise |"
         )
     return "\n".join(lines) + "\n"

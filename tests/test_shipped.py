@@ -290,7 +290,9 @@ def test_a_figure_that_does_not_hold_is_named(store, tmp_path, run):
 def test_the_program_adds_measures_and_writes_the_documents(run, store, tmp_path):
     folder = training(tmp_path / "run")
     words = [f"--{name}={value}" for name, value in FACTS.items()]
-    ended = run("models", "add", "--name", "new", "--model", folder, *words)
+    ended = run(
+        "models", "add", "--name", "new", "--model", folder, "--earlier_hours", "1.5", *words
+    )
     assert ended.status == 0, ended.err
     card = (store / "new/MODEL_CARD.md").read_text()
     (row,) = shipped.said_by("new", "results.json")["results"]
@@ -300,6 +302,7 @@ def test_the_program_adds_measures_and_writes_the_documents(run, store, tmp_path
     overview = (store / "README.md").read_text()
     assert f"| {row['psnr_noisy']:.2f} → {row['psnr']:.2f} |" not in overview  # no Kodak
     assert "[new](new/MODEL_CARD.md)" in overview
+    assert " h after 1.5 h by the clock |" in card and " h after 1.5 h, fresh noise |" in overview
 
 
 @pytest.mark.parametrize(

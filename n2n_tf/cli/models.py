@@ -36,6 +36,9 @@ HARDWARE = flags.DEFINE_string("hardware", None, "add: what it was trained with.
 START = flags.DEFINE_string(
     "start", None, "add: what was trained before, if its --initial_model is not a shipped one."
 )
+EARLIER_HOURS = flags.DEFINE_float(
+    "earlier_hours", 0.0, "add: hours that its start had been trained for.", 0.0
+)
 LICENSE = flags.DEFINE_string("license", "Apache-2.0", "add: licence of the weights.")
 DATA_DIR = flags.DEFINE_multi_string(
     "data_dir",
@@ -64,7 +67,7 @@ def add():
     cli.import_tensorflow()
     from n2n_tf import model_cards
 
-    told = DATA, DATA_LICENSE, HARDWARE, LICENSE, START
+    told = DATA, DATA_LICENSE, HARDWARE, LICENSE, START, EARLIER_HOURS
     facts = {holder.name: holder.value for holder in told}
     folder = model_cards.add(NAME.value, MODEL.value, facts, OVERWRITE.value)
     rows = model_cards.measure(NAME.value, folders, _progress)
