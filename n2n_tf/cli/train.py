@@ -118,7 +118,7 @@ RECIPE = [
     flags.DEFINE_float(
         "gamma_delay",
         None,
-        "Share of the epochs at the beginning without the regularisation; these take less than "
+        "Share of the epochs at the beginning without the regularisation; these take about "
         "half the time. [0]",
         0.0,
         1.0,
