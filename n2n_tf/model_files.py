@@ -1,4 +1,4 @@
-"""Models as files: the Keras network; code stored in it is never run."""
+"""Keras networks as files: described, written and read; code stored in one is never run."""
 
 import concurrent.futures
 import json

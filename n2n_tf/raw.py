@@ -42,13 +42,15 @@ def denoise_frame(denoise, frame, progress=None, keep_levels=True, keep_detail=T
         )
     noise = _noise_by_level(frame.noise_profile) if frame.noise_profile else None
     keeps = {"keep_levels": keep_levels, "keep_detail": keep_detail, "noise": noise}
-    return denormalise(
-        denoise_mosaic(denoise, normalise(frame), frame.pattern, progress, **keeps), frame
-    )
+    values = denoise_mosaic(denoise, normalise(frame), frame.pattern, progress, **keeps)
+    return denormalise(values, frame)
 
 
 def denoise_mosaic(denoise, values, pattern, progress=None, **keeps):
-    """The same for normalised float values [H, W] of any size and Bayer pattern -> float32."""
+    """The same for normalised float values [H, W] of any size and Bayer pattern -> float32.
+
+    `keeps`: as `denoise_planes` takes them.
+    """
     unified = bayer.unify(np.asarray(values, np.float32), pattern, how="pad")
     planes = denoise_planes(denoise, bayer.pack(unified, "RGGB"), progress, **keeps)
     return bayer.undo_unify(bayer.unpack(planes, "RGGB"), pattern, np.shape(values))
@@ -68,7 +70,8 @@ def denoise_planes(denoise, noisy, progress=None, keep_levels=True, keep_detail=
 def _noise_by_level(profile):
     """A DNG's NoiseProfile, variance = shot * level + read, as levels and variances of a line."""
     shot, read = np.mean(profile, axis=0)
-    return (0.0, 1.0), (max(read, 1e-12), shot + max(read, 1e-12))
+    read = max(read, 1e-12)  # nothing is divided by zero
+    return (0.0, 1.0), (read, shot + read)
 
 
 def with_levels_kept(noisy, denoised):
