@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import skimage.data
 
-from pipelines.embedded_photos import FIRST_SET, SECOND_SET, embedded_photo
-from pipelines.image_files import to_float
-from pipelines.noise import add_noise, parse_noise
-from pipelines.noise_check import LIMIT, neighbour_ratio
+from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, SECOND_SET, embedded_photo
+from n2n_tf.pipelines.files.image_files import to_float
+from n2n_tf.pipelines.noise.independence import LIMIT, neighbour_ratio
+from n2n_tf.pipelines.noise.synthetic import add_noise, parse_noise
 
 GRAY = "brick camera cell coins grass gravel moon page".split()
 NOISES = "gauss5 gauss10 gauss25 gauss50 poisson30 poisson5".split()

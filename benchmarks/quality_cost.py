@@ -12,7 +12,7 @@ import pathlib
 import matplotlib
 from absl import app, flags
 
-from n2n_tf import cli
+from n2n_tf.cli import program
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of training photographs.", required=True)
 OUTPUT = flags.DEFINE_string("output", "quality_cost", "Folder for trainings, files and results.")
@@ -35,12 +35,12 @@ def measure(name, images):
     """Trains one network, exports it; returns its row."""
     import dataclasses
 
-    from n2n_tf.denoiser import Denoiser
-    from n2n_tf.export import export_tflite
+    from n2n_tf.denoising.denoiser import Denoiser
+    from n2n_tf.export.export import export_tflite
+    from n2n_tf.export.tflite import PRECISIONS, Variant
     from n2n_tf.networks.cost import multiply_adds
-    from n2n_tf.presets import PRESETS
-    from n2n_tf.tflite import PRECISIONS, Variant
-    from n2n_tf.training import train
+    from n2n_tf.training.recipes import PRESETS
+    from n2n_tf.training.run import train
 
     network, features = NETWORKS[name]
     recipe = dataclasses.replace(
@@ -62,7 +62,7 @@ def measure(name, images):
     figures = {}
     for precision in PRECISIONS:
         variant = Variant((TILE.value, TILE.value), precision)
-        with cli.stderr_held():
+        with program.stderr_held():
             figures[precision] = export_tflite(
                 denoiser.network,
                 folder / variant.name,
@@ -115,8 +115,8 @@ def plot(rows, path):
 
 def main(_):
     """Trains and measures all networks."""
-    cli.import_tensorflow()
-    from pipelines.image_folder import ImageFolder
+    program.import_tensorflow()
+    from n2n_tf.pipelines.files.image_folder import ImageFolder
 
     images = ImageFolder(DATA_DIR.value, min_side=64)
     rows = []

@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 from absl import app, flags
 
-from n2n_tf.denoiser import Denoiser
-from n2n_tf.detail import with_detail_kept
-from n2n_tf.evaluation import SEED, average, evaluate, load_clean
-from n2n_tf.metrics import psnr
-from n2n_tf.raw import with_levels_kept
-from pipelines.noise import Noise
-from pipelines.unprocess import READ_INTERCEPT, READ_SLOPE
+from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.given_back import with_detail_kept
+from n2n_tf.denoising.raw_frames import with_levels_kept
+from n2n_tf.evaluation.clean_images import load_clean
+from n2n_tf.evaluation.metrics import psnr
+from n2n_tf.evaluation.protocol import SEED, average, evaluate
+from n2n_tf.pipelines.noise.synthetic import Noise
+from n2n_tf.pipelines.raw.unprocess import READ_INTERCEPT, READ_SLOPE
 
 MODEL = flags.DEFINE_string("model", None, "Model of camera raw.", required=True)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of clean photographs.", required=True)

@@ -26,11 +26,11 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from n2n_tf import strategies
-from n2n_tf.model import Neighbor2Neighbor
+from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.networks.unet import unet
-from pipelines.batches import training_batches
-from pipelines.noise import parse_noise
+from n2n_tf.pipelines.noise.synthetic import parse_noise
+from n2n_tf.pipelines.training.batches import training_batches
+from n2n_tf.training import strategies
 
 NETWORK = flags.DEFINE_enum("network", "unet", ["unet", "small"], "Paper's U-Net, or two layers.")
 STEPS = flags.DEFINE_integer("steps", 20, "Steps of each training.", 1)

@@ -230,8 +230,8 @@ def _pictures():
 
 
 def raws():
-    from pipelines.dng import encode_dng
-    from pipelines.raw_frame import RawFrame
+    from n2n_tf.pipelines.raw.dng import encode_dng
+    from n2n_tf.pipelines.raw.frame import RawFrame
 
     mosaic = np.random.default_rng(0).integers(64, 4096, (64, 80), np.uint16)
     preview = np.full((32, 40, 3), 90, np.uint8)
@@ -257,7 +257,7 @@ def _network():
 
 
 def keras_files():
-    from n2n_tf.model import Neighbor2Neighbor
+    from n2n_tf.method.trainer import Neighbor2Neighbor
 
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "network.keras"
@@ -292,8 +292,8 @@ def npzs():
 
 def exports():
     """A SavedModel's files in one archive: name -> bytes."""
-    from n2n_tf.export import export_saved_model
-    from n2n_tf.model_files import describe
+    from n2n_tf.export.export import export_saved_model
+    from n2n_tf.model_files.keras_file import describe
 
     with tempfile.TemporaryDirectory() as folder:
         network, path = _network(), pathlib.Path(folder) / "model"
@@ -306,8 +306,8 @@ def exports():
 
 
 def tflites():
-    from n2n_tf.export import export_tflite
-    from n2n_tf.model_files import describe
+    from n2n_tf.export.export import export_tflite
+    from n2n_tf.model_files.keras_file import describe
 
     with tempfile.TemporaryDirectory() as folder:
         network, path = _network(), pathlib.Path(folder) / "model.tflite"
@@ -319,16 +319,16 @@ def tflites():
 
 
 def read_picture(path):
-    from pipelines.image_files import read_image
+    from n2n_tf.pipelines.files.image_files import read_image
 
     read_image(path)
 
 
 def read_and_write_raw(path):
     """Read, written as a DNG and developed, as n2n-denoise does with --preview."""
-    from pipelines.dng import encode_dng
-    from pipelines.raw_develop import develop
-    from pipelines.raw_files import read_raw
+    from n2n_tf.pipelines.raw.camera_files import read_raw
+    from n2n_tf.pipelines.raw.develop import develop
+    from n2n_tf.pipelines.raw.dng import encode_dng
 
     frame = read_raw(path)
     encode_dng(frame, frame.mosaic, preview=develop(frame, half_size=True, rotate=False))
@@ -336,7 +336,7 @@ def read_and_write_raw(path):
 
 
 def read_tags(path):
-    from pipelines.raw_tags import read_metadata, tag_values
+    from n2n_tf.pipelines.raw.tiff_tags import read_metadata, tag_values
 
     metadata = read_metadata(path.read_bytes())
     for directory in (*metadata.directories, metadata.exif, metadata.gps):
@@ -345,31 +345,31 @@ def read_tags(path):
 
 
 def read_pth(path):
-    from n2n_tf.torch_checkpoint import read_state_dict
+    from n2n_tf.model_files.torch_checkpoint import read_state_dict
 
     read_state_dict(path)
 
 
 def read_npz(path):
-    from n2n_tf import npz_weights
+    from n2n_tf.model_files import npz_file
 
-    npz_weights.read_npz(path)
+    npz_file.read_npz(path)
 
 
 def read_json(path):
-    from n2n_tf.model_info import read_info
+    from n2n_tf.model_files.info import read_info
 
     read_info(path)
 
 
 def read_keras(path):
-    from n2n_tf.model_files import load_network
+    from n2n_tf.model_files.keras_file import load_network
 
     load_network(path)
 
 
 def read_tflite(path):
-    from n2n_tf.denoiser import Denoiser
+    from n2n_tf.denoising.denoiser import Denoiser
 
     info = {"channels": 1, "size_multiple": 32, "halo": 160}
     path.with_name(f"{path.name}.json").write_text(json.dumps(info))
@@ -377,7 +377,7 @@ def read_tflite(path):
 
 
 def read_saved_model(path):
-    from n2n_tf.denoiser import Denoiser
+    from n2n_tf.denoising.denoiser import Denoiser
 
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(path) as archive:

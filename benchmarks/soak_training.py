@@ -111,9 +111,9 @@ def main():
     draw = random.Random(arguments.seed)
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import n2n_tf.training  # noqa: F401  before the forks
-    from pipelines.embedded_photos import FIRST_SET, embedded_photo
-    from pipelines.image_files import write_image
+    import n2n_tf.training.run  # noqa: F401  before the forks
+    from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, embedded_photo
+    from n2n_tf.pipelines.files.image_files import write_image
 
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)

@@ -10,7 +10,7 @@ import time
 
 from absl import app, flags
 
-from n2n_tf import cli
+from n2n_tf.cli import program
 
 SECONDS = flags.DEFINE_float("seconds", 5.0, "How long each row is timed.", 0.1)
 
@@ -40,12 +40,12 @@ def seconds_per_step(model, noisy):
 
 def main(_):
     """Prints the table."""
-    cli.import_tensorflow()
+    program.import_tensorflow()
     import keras
     import tensorflow as tf
 
-    from n2n_tf.model import Neighbor2Neighbor
-    from n2n_tf.presets import Recipe, build_network
+    from n2n_tf.method.trainer import Neighbor2Neighbor
+    from n2n_tf.training.recipes import Recipe, build_network
 
     print(f"{'network':14} features   crops            gamma 0   gamma 2   ratio")
     for name, features, side, batch in ROWS:

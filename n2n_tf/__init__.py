@@ -1,7 +1,8 @@
 """Neighbor2Neighbor: self-supervised image denoising from single noisy images.
 
-Read three files first: `subsamplers.py` (which pixels), `losses.py` (equation 7), `model.py`
-(Algorithm 1). Importing this package is cheap: TensorFlow is loaded at the first use of a name.
+Read three files of `method/` first: `subsamplers.py` (which pixels), `losses.py` (equation 7),
+`trainer.py` (Algorithm 1). Importing this package is cheap: TensorFlow is loaded at the first use
+of a name.
 """
 
 import importlib
@@ -9,10 +10,10 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Denoiser": "denoiser",
-    "Neighbor2Neighbor": "model",
-    "PaperSchedule": "schedules",
-    "n2n_loss": "losses",
+    "Denoiser": "denoising.denoiser",
+    "Neighbor2Neighbor": "method.trainer",
+    "PaperSchedule": "method.schedules",
+    "n2n_loss": "method.losses",
     "unet": "networks.unet",
 }
 __all__ = list(_HOMES)

@@ -10,52 +10,25 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCES = sorted([*ROOT.glob("n2n_tf/**/*.py"), *ROOT.glob("pipelines/**/*.py")])
 
+# A package imports itself and those before it; the three in one line never import one another.
+ORDER = [
+    {"pipelines"},
+    {"networks"},
+    {"method"},
+    {"model_files"},
+    {"denoising"},
+    {"evaluation"},
+    {"training", "export", "shipping"},
+    {"cli"},
+]
 # Libraries that only the named files may import.
 HOMES = {
-    "rawpy": {"pipelines/raw_files.py", "pipelines/raw_develop.py"},
-    "h5py": {"pipelines/sidd.py"},
-    "scipy": {"pipelines/sidd.py"},
-    "ai_edge_litert": {"n2n_tf/denoiser.py", "n2n_tf/litert_probe.py"},
+    "rawpy": {"pipelines/raw/camera_files.py", "pipelines/raw/develop.py"},
+    "h5py": {"pipelines/sidd/files.py"},
+    "scipy": {"pipelines/sidd/files.py"},
+    "ai_edge_litert": {"n2n_tf/denoising/denoiser.py", "n2n_tf/export/litert_probe.py"},
     "torch": set(),
     "tensorflow_addons": set(),
-}
-# Within n2n_tf: a module imports only from levels below its own.
-LEVELS = {
-    "__init__": 0,
-    "subsamplers": 0,
-    "losses": 0,
-    "schedules": 0,
-    "metrics": 0,
-    "tiling": 0,
-    "networks": 0,
-    "torch_checkpoint": 1,
-    "torch_pickle": 0,
-    "torch_weights": 2,
-    "model": 1,
-    "model_info": 0,
-    "model_files": 2,
-    "npz_weights": 3,
-    "presets": 1,
-    "run_record": 0,
-    "checkpoints": 1,
-    "guards": 2,
-    "final_network": 3,
-    "strategies": 0,
-    "shipped": 3,
-    "detail": 0,
-    "denoiser": 4,
-    "raw": 5,
-    "evaluation": 6,
-    "litert_probe": 0,
-    "tflite_inputs": 3,
-    "tflite": 7,
-    "tflite_report": 8,
-    "export": 9,
-    "model_cards": 7,
-    "validation": 7,
-    "training_log": 7,
-    "training": 8,
-    "cli": 10,
 }
 
 
@@ -66,40 +39,27 @@ def imports(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def room(module):
-    """n2n_tf.networks.unet -> networks"""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 and parts[1] in LEVELS else "__init__"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_follow_the_plan(path):
     name = path.relative_to(ROOT).as_posix()
-    here = room(name.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+    here = name.removeprefix("n2n_tf/").split("/")[0].removesuffix(".py")
+    level = next((i for i, packages in enumerate(ORDER) if here in packages), None)
     for module in imports(path):
-        top = module.split(".")[0]
+        top, *inner = module.split(".")
         assert name in HOMES.get(top, {name}), f"{name} imports {top}"
-        if name.startswith("pipelines/"):
-            assert top != "n2n_tf", f"{name}: pipelines know files, never models"
-        elif top == "n2n_tf" and here == "cli":
-            assert not module.startswith("n2n_tf.cli."), f"{name} imports another program"
-        elif top == "n2n_tf" and room(module) != here:
-            assert LEVELS[room(module)] < LEVELS[here] or room(module) == "__init__", (
-                f"{name} imports {module}"
-            )
+        if level is None or top != "n2n_tf" or not inner:
+            continue
+        if here == "cli" and inner[0] == "cli":
+            assert inner[1] == "program", f"{name} imports another program"
+        assert inner[0] in {here}.union(*ORDER[:level]), f"{name} imports {module}"
 
 
-def test_every_module_has_a_level():
-    rooms = {
-        p.relative_to(ROOT / "n2n_tf").parts[0].removesuffix(".py")
-        for p in SOURCES
-        if p.is_relative_to(ROOT / "n2n_tf")
-    }
-    assert rooms == set(LEVELS)
+def test_every_package_has_its_place():
+    packages = {p.parent.name for p in ROOT.glob("n2n_tf/*/__init__.py")} | {"pipelines"}
+    assert packages == set().union(*ORDER)
 
 
 def test_importing_the_package_is_light():

@@ -25,14 +25,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from n2n_tf.model_files import load_network
-from n2n_tf.model_info import ModelError, check_info, read_info
+from n2n_tf.model_files.info import ModelError, check_info, read_info
+from n2n_tf.model_files.keras_file import load_network
 from n2n_tf.networks.unet import unet
-from pipelines import image_headers
-from pipelines.image_files import ImageFileError, read_image, write_image
-from pipelines.noise import Noise, parse_noise
-from pipelines.raw_files import read_raw
-from pipelines.raw_frame import RawFileError
+from n2n_tf.pipelines.files import image_limits
+from n2n_tf.pipelines.files.image_files import ImageFileError, read_image, write_image
+from n2n_tf.pipelines.noise.synthetic import Noise, parse_noise
+from n2n_tf.pipelines.raw.camera_files import read_raw
+from n2n_tf.pipelines.raw.frame import RawFileError
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "benchmarks"))
 import soak_inputs
@@ -166,19 +166,19 @@ def test_thumbnails_and_jpegs_within_a_tiff_are_still_read(tmp_path):
     gray = np.full((40, 48), 90, np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(gray, compression="jpeg", tile=(16, 16))
-        for _ in range(image_headers.MAX_THUMBNAILS):
+        for _ in range(image_limits.MAX_THUMBNAILS):
             writer.write(gray[::4, ::4], subfiletype=1)
     assert np.abs(read_image(tmp_path / "a.tif").pixels.astype(int) - 90).max() < 3
 
 
 def test_a_raw_that_claims_more_than_it_can_hold_is_refused(tmp_path, monkeypatch):
     path = write_sample(tmp_path / "a.dng", random_mosaic(64, 80))
-    monkeypatch.setattr(image_headers, "MAX_PIXELS", 64 * 80 - 1)
+    monkeypatch.setattr(image_limits, "MAX_PIXELS", 64 * 80 - 1)
     with pytest.raises(RawFileError, match=r"80 x 64 pixels, more than the 0\.005119 megapixels"):
         read_raw(path)
     monkeypatch.undo()
     assert read_raw(path).mosaic.shape == (64, 80)
-    monkeypatch.setattr("pipelines.raw_files._MAX_PIXELS_PER_BYTE", 0.1)
+    monkeypatch.setattr("n2n_tf.pipelines.raw.camera_files._MAX_PIXELS_PER_BYTE", 0.1)
     with pytest.raises(RawFileError, match=r"80 x 64 pixels are not in \d+ bytes"):
         read_raw(path)
 
@@ -405,7 +405,7 @@ def test_dead_and_circular_links_are_named_and_do_not_stop(
 
 def test_the_limit_on_pixels_is_a_flag(capsys, monkeypatch, tmp_path, network_file):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(image_headers, "MAX_PIXELS", image_headers.MAX_PIXELS)  # restored after
+    monkeypatch.setattr(image_limits, "MAX_PIXELS", image_limits.MAX_PIXELS)  # restored after
     write_image("a.png", np.zeros((40, 50, 1), np.uint8))
     command = ("denoise", "--model", network_file, "a.png", "-o")
     ended = programs.run(capsys, monkeypatch, *command, "b.png", "--max_megapixels=0.001999")

@@ -14,7 +14,7 @@ import time
 import numpy as np
 from absl import flags
 
-from n2n_tf import cli
+from n2n_tf.cli import program
 
 OUTPUT = flags.DEFINE_string("output", "demo_output", "Folder to write into.", short_name="o")
 EPOCHS = flags.DEFINE_integer("epochs", 12, "Length of the training.", 1)
@@ -28,8 +28,8 @@ CROP = 96  # side of the zoomed part in pixels
 
 def write_photos(folder, names):
     """Writes photos that scikit-image ships as PNGs."""
-    from pipelines.embedded_photos import embedded_photo
-    from pipelines.image_files import write_image
+    from n2n_tf.pipelines.files.embedded_photos import embedded_photo
+    from n2n_tf.pipelines.files.image_files import write_image
 
     folder.mkdir(parents=True)
     for name in names:
@@ -38,7 +38,7 @@ def write_photos(folder, names):
 
 def recipe():
     """A small network and short training; the method is the paper's."""
-    from n2n_tf.presets import Recipe
+    from n2n_tf.training.recipes import Recipe
 
     return Recipe(
         NOISE,
@@ -87,7 +87,7 @@ def _row(result):
 
 def print_table(results):
     """One line per photo and the mean; returns the mean gain in dB."""
-    from n2n_tf.evaluation import average
+    from n2n_tf.evaluation.protocol import average
 
     print(f"\n{'held-out photo':16} {'noisy PSNR/SSIM':>17}   {'denoised PSNR/SSIM':>18}   gain")
     rows = [(pathlib.Path(r.name).stem, average([r])) for r in results]
@@ -104,14 +104,15 @@ _PAIRS = (("psnr_noisy", "ssim_noisy"), ("psnr", "ssim"))
 
 def main(arguments):
     """Photos, training, table, picture, exports; fails if the gain is too small."""
-    from n2n_tf.denoiser import Denoiser
-    from n2n_tf.evaluation import SEED, evaluate, load_clean
-    from n2n_tf.export import export_saved_model, export_tflite
-    from n2n_tf.training import train
-    from pipelines.embedded_photos import FIRST_SET, SECOND_SET
-    from pipelines.image_files import write_image
-    from pipelines.image_folder import ImageFolder
-    from pipelines.noise import parse_noise
+    from n2n_tf.denoising.denoiser import Denoiser
+    from n2n_tf.evaluation.clean_images import load_clean
+    from n2n_tf.evaluation.protocol import SEED, evaluate
+    from n2n_tf.export.export import export_saved_model, export_tflite
+    from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, SECOND_SET
+    from n2n_tf.pipelines.files.image_files import write_image
+    from n2n_tf.pipelines.files.image_folder import ImageFolder
+    from n2n_tf.pipelines.noise.synthetic import parse_noise
+    from n2n_tf.training.run import train
 
     started = time.monotonic()
     output = fresh_folder(pathlib.Path(OUTPUT.value))
@@ -127,7 +128,7 @@ def main(arguments):
     for result in results:
         write_image(output / "noisy" / result.name, result.images[1])
     write_image(output / "comparison.png", picture(results))
-    with cli.stderr_held():  # what TensorFlow says while it converts
+    with program.stderr_held():  # what TensorFlow says while it converts
         export_saved_model(denoiser.network, output / "saved_model", denoiser.info)
         export_tflite(denoiser.network, output / "model.tflite", denoiser.info)
     gain = print_table(results)
@@ -168,7 +169,7 @@ What to type next:
 
 def run():
     """Entry point."""
-    cli.start(main, "demo", sys.modules[__name__])
+    program.start(main, "demo", sys.modules[__name__])
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ import sys
 import tqdm
 from absl import app, flags
 
-from n2n_tf import cli
-from pipelines import image_headers
+from n2n_tf.cli import program
+from n2n_tf.pipelines.files import image_limits
 
 MODEL = flags.DEFINE_string(
     "model",
@@ -137,7 +137,7 @@ def plan(inputs, output):
 
 def _output_suffixes(source):
     """Suffixes that the result of a file may have; of several files any."""
-    from pipelines.image_files import SUFFIXES
+    from n2n_tf.pipelines.files.image_files import SUFFIXES
 
     if source is None:
         return (*SUFFIXES, ".dng")
@@ -146,14 +146,14 @@ def _output_suffixes(source):
 
 def is_raw(path):
     """Whether a file is a camera raw by its suffix, or a sensor dump by the flags."""
-    from pipelines.raw_cache import RAW_SUFFIXES
+    from n2n_tf.pipelines.raw.cache import RAW_SUFFIXES
 
     return RAW_SHAPE.value is not None or path.suffix.lower() in RAW_SUFFIXES
 
 
 def _list(folder):
     """The raws below a folder, or its images if it holds none: pictures beside raws are theirs."""
-    from pipelines.image_files import list_images
+    from n2n_tf.pipelines.files.image_files import list_images
 
     raws = [p for p in folder.rglob("*") if not p.is_dir() and p.name[0] != "." and is_raw(p)]
     return sorted(raws) or list_images(folder)
@@ -192,22 +192,22 @@ def main(inputs):
         raise app.UsageError("No input: name image files or folders.")
     if not OUTPUT.value:
         raise app.UsageError("--output must be given")
-    image_headers.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
+    image_limits.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
     pairs = plan(inputs, OUTPUT.value)
     _check_preview(pairs)
 
-    cli.import_tensorflow()
+    program.import_tensorflow()
     model_for = _model_for()
     done, failed = 0, []
     try:
-        with cli.progress_bar(total=len(pairs), unit="img", disable=len(pairs) == 1) as bar:
+        with program.progress_bar(total=len(pairs), unit="img", disable=len(pairs) == 1) as bar:
             for source, target in pairs:
                 bar.set_postfix_str(source.name, refresh=False)
                 try:
                     _denoise_file(model_for, source, target, quiet=len(pairs) > 1)
                     done += 1
-                except cli.expected_errors() as error:
-                    text = cli.error_text(error).removeprefix(f"{source}: ")
+                except program.expected_errors() as error:
+                    text = program.error_text(error).removeprefix(f"{source}: ")
                     failed.append(f"{source}: {text}")
                 bar.update()
     finally:  # also after Ctrl-C
@@ -219,19 +219,19 @@ def main(inputs):
 
 
 def _list_models():
-    from n2n_tf import shipped
+    from n2n_tf.model_files import shipped
 
     print("\n".join(shipped.table()))
 
 
 def _model_for():
     """Returns a callable(kind of image) -> the `Denoiser` for it, loaded once."""
-    from n2n_tf.denoiser import Denoiser
-    from n2n_tf.shipped import DEFAULTS
+    from n2n_tf.denoising.denoiser import Denoiser
+    from n2n_tf.model_files.shipped import DEFAULTS
 
     @functools.cache
     def load(model):
-        with cli.stderr_held():
+        with program.stderr_held():
             return Denoiser.load(model, TILE.value)
 
     @functools.cache
@@ -250,7 +250,7 @@ def _model_for():
 
 
 def _check_preview(pairs):
-    from pipelines.image_files import SUFFIXES
+    from n2n_tf.pipelines.files.image_files import SUFFIXES
 
     if not PREVIEW.value:
         return
@@ -263,7 +263,7 @@ def _check_preview(pairs):
 
 
 def _denoise_file(model_for, source, target, quiet):
-    with cli.progress_bar(unit="tile", leave=False, disable=quiet) as bar:
+    with program.progress_bar(unit="tile", leave=False, disable=quiet) as bar:
 
         def progress(done, total):
             bar.total = total
@@ -273,7 +273,7 @@ def _denoise_file(model_for, source, target, quiet):
 
 
 def _denoise_picture(model_for, source, target, progress):
-    from pipelines.image_files import check_format, read_image, write_image
+    from n2n_tf.pipelines.files.image_files import check_format, read_image, write_image
 
     picture = read_image(source)
     denoise = model_for("gray" if picture.pixels.shape[-1] == 1 else "RGB")
@@ -287,10 +287,10 @@ def _denoise_picture(model_for, source, target, progress):
 
 
 def _denoise_raw(model_for, source, target, progress):
-    from n2n_tf.raw import denoise_frame, remaining_noise
-    from pipelines.dng import write_dng
-    from pipelines.image_files import write_image
-    from pipelines.raw_develop import develop, develop_side_by_side
+    from n2n_tf.denoising.raw_frames import denoise_frame, remaining_noise
+    from n2n_tf.pipelines.files.image_files import write_image
+    from n2n_tf.pipelines.raw.develop import develop, develop_side_by_side
+    from n2n_tf.pipelines.raw.dng import write_dng
 
     frame = _read_frame(source)
     keeps = KEEP_LEVELS.value, KEEP_DETAIL.value is not False
@@ -312,7 +312,7 @@ def _denoise_raw(model_for, source, target, progress):
 
 
 def _read_frame(source):
-    from pipelines.raw_files import read_raw, read_sensor_dump
+    from n2n_tf.pipelines.raw.camera_files import read_raw, read_sensor_dump
 
     if RAW_SHAPE.value is None:
         return read_raw(source)
@@ -329,7 +329,7 @@ def _read_frame(source):
 
 def run():
     """Entry point of `n2n-denoise`."""
-    cli.start(main, "n2n-denoise", sys.modules[__name__], tensorflow=False)
+    program.start(main, "n2n-denoise", sys.modules[__name__], tensorflow=False)
 
 
 if __name__ == "__main__":

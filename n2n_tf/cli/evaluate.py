@@ -24,8 +24,8 @@ import sys
 
 from absl import app, flags
 
-from n2n_tf import cli
-from pipelines import image_headers
+from n2n_tf.cli import program
+from n2n_tf.pipelines.files import image_limits
 
 MODEL = flags.DEFINE_string(
     "model",
@@ -68,9 +68,9 @@ def main(arguments):
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}; folders are given by flags.")
 
-    from pipelines.noise import RAW_KINDS, parse_noise
+    from n2n_tf.pipelines.noise.synthetic import RAW_KINDS, parse_noise
 
-    image_headers.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
+    image_limits.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
     noise = parse_noise(NOISE.value)
     if noise.kind in ("none", "profile"):
         raise ValueError(
@@ -78,13 +78,13 @@ def main(arguments):
         )
     _check_output()
 
-    cli.import_tensorflow()
+    program.import_tensorflow()
     import numpy as np
 
-    from n2n_tf.denoiser import Denoiser
-    from n2n_tf.evaluation import load_clean
+    from n2n_tf.denoising.denoiser import Denoiser
+    from n2n_tf.evaluation.clean_images import load_clean
 
-    with cli.stderr_held():
+    with program.stderr_held():
         denoise = None if MODEL.value == "noisy" else Denoiser.load(MODEL.value)
     raw = noise.kind in RAW_KINDS
     channels = denoise.channels if denoise else 4 if raw else 3
@@ -142,12 +142,12 @@ def _picture_files(folder, name):
 
 def _evaluate(denoise, folder, images, noise, stream):
     """One folder -> dict of its figures."""
-    from n2n_tf.evaluation import FIGURES, PAPER_REPEATS, average, evaluate
+    from n2n_tf.evaluation.protocol import FIGURES, PAPER_REPEATS, average, evaluate
 
     repeats = REPEATS.value or PAPER_REPEATS.get(folder, 1)
     results = evaluate(denoise, images, noise, stream, repeats)
     kept, total = [], len(images) * repeats
-    for result in cli.progress_bar(results, desc=folder, total=total, leave=False, unit="img"):
+    for result in program.progress_bar(results, desc=folder, total=total, leave=False, unit="img"):
         if SAVE_IMAGES.value and result.repeat == 0:
             _save(folder, result)
         # Without the pictures: those of ten repeats would fill the memory.
@@ -161,8 +161,8 @@ def _evaluate(denoise, folder, images, noise, stream):
 
 
 def _save(folder, result):
-    from n2n_tf.raw import viewable
-    from pipelines.image_files import write_image
+    from n2n_tf.pipelines.files.image_files import write_image
+    from n2n_tf.pipelines.raw.unprocess import viewable
 
     files = _picture_files(folder, result.name)
     files["clean"].parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def _print(rows):
 
 
 def _write(rows):
-    from pipelines.atomic_files import atomic_file
+    from n2n_tf.pipelines.files.atomic_files import atomic_file
 
     record = {"model": MODEL.value, "noise": NOISE.value, "seed": SEED.value, "results": rows}
     with atomic_file(OUTPUT.value, OVERWRITE.value) as temporary:
@@ -197,7 +197,7 @@ def _write(rows):
 def run():
     """Entry point of `n2n-evaluate`."""
     flags.mark_flags_as_required(["model", "data_dir", "noise"])
-    cli.start(main, "n2n-evaluate", sys.modules[__name__], tensorflow=False)
+    program.start(main, "n2n-evaluate", sys.modules[__name__], tensorflow=False)
 
 
 if __name__ == "__main__":

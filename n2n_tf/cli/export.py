@@ -10,7 +10,7 @@ operations are all ones that delegates take:
       --sizes 256x256,512x512 --precisions float16,dynamic,int8,int16x8
 
 Weights of other programs as a Keras network, exported/keras/, which this project's programs and
-keras.models.load_model take: the authors' .pth, or .npz (see n2n_tf/npz_weights.py):
+keras.models.load_model take: the authors' .pth, or .npz (see n2n_tf/model_files/npz_file.py):
 
   n2n-export --model model_gauss25_b4e100r02.pth --output exported --formats keras
 
@@ -33,7 +33,7 @@ import sys
 
 from absl import app, flags
 
-from n2n_tf import cli
+from n2n_tf.cli import program
 
 MODEL = flags.DEFINE_string(
     "model",
@@ -93,8 +93,8 @@ def variants():
     Raises:
         ValueError: for an unknown format, precision, size or level.
     """
-    from n2n_tf.tflite import PRECISIONS as KNOWN
-    from n2n_tf.tflite import Variant
+    from n2n_tf.export.tflite import PRECISIONS as KNOWN
+    from n2n_tf.export.tflite import Variant
 
     _check_words("formats", FORMATS.value, ("saved_model", "tflite", "keras"))
     _check_words("precisions", PRECISIONS.value, KNOWN)
@@ -153,11 +153,11 @@ def main(arguments):
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}.")
 
-    cli.import_tensorflow()
-    from n2n_tf.denoiser import Denoiser
-    from n2n_tf.export import check_free, export_keras, export_saved_model
-    from n2n_tf.model_info import NETWORK_FILE
-    from n2n_tf.tflite_report import tile_plan
+    program.import_tensorflow()
+    from n2n_tf.denoising.denoiser import Denoiser
+    from n2n_tf.export.export import check_free, export_keras, export_saved_model
+    from n2n_tf.export.report import tile_plan
+    from n2n_tf.model_files.info import NETWORK_FILE
 
     frame = _size(FRAME.value, "frame") if FRAME.value else None
     wanted = variants() if "tflite" in FORMATS.value else variants() and []
@@ -169,7 +169,7 @@ def main(arguments):
         paths.append(output / "keras" / NETWORK_FILE)
     for path in paths:
         check_free(path, OVERWRITE.value)
-    with cli.stderr_held():
+    with program.stderr_held():
         denoiser = Denoiser.load(MODEL.value)
     network, info = denoiser.network, denoiser.info
     if network is None:
@@ -177,7 +177,7 @@ def main(arguments):
     described = {variant.size: variant.describe(info) for variant in wanted}
     if "saved_model" in FORMATS.value:
         path = output / "saved_model"
-        with cli.stderr_held():
+        with program.stderr_held():
             difference = export_saved_model(network, path, info, OVERWRITE.value)
         print(f"{path}: {_size_of(path)}, differs from the network by at most {difference:.1e}")
     if "keras" in FORMATS.value:
@@ -193,14 +193,14 @@ def main(arguments):
 
 def _export_all(wanted, network, info, output):
     """Writes all TFLite files that are good enough; status 1 if any is not."""
-    from n2n_tf.export import ExportError, export_tflite
-    from n2n_tf.tflite_report import report
+    from n2n_tf.export.export import ExportError, export_tflite
+    from n2n_tf.export.report import report
 
     refused = {}
     for variant in wanted:
         path = output / variant.name
         try:
-            with cli.stderr_held():
+            with program.stderr_held():
                 figures = export_tflite(
                     network,
                     path,
@@ -240,7 +240,7 @@ def _size_of(path):
 def run():
     """Entry point of `n2n-export`."""
     flags.mark_flags_as_required(["model", "output"])
-    cli.start(main, "n2n-export", sys.modules[__name__], tensorflow=False)
+    program.start(main, "n2n-export", sys.modules[__name__], tensorflow=False)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import sys
 
 from absl import app, flags
 
-from n2n_tf import cli
+from n2n_tf.cli import program
 
 NAME = flags.DEFINE_string("name", None, "add: name of the model. Required there.")
 MODEL = flags.DEFINE_string("model", None, "add: folder of the training. Required there.")
@@ -64,15 +64,15 @@ def add():
     if not re.fullmatch(r"[a-z0-9_]+", NAME.value):
         raise ValueError(f"--name={NAME.value}: of small letters, digits and underscores only.")
     folders = _folders()
-    cli.import_tensorflow()
-    from n2n_tf import model_cards
+    program.import_tensorflow()
+    from n2n_tf.shipping import cards
 
     told = DATA, DATA_LICENSE, HARDWARE, LICENSE, START, EARLIER_HOURS
     facts = {holder.name: holder.value for holder in told}
-    folder = model_cards.add(NAME.value, MODEL.value, facts, OVERWRITE.value)
-    rows = model_cards.measure(NAME.value, folders, _progress)
-    model_cards.save_results(NAME.value, rows)
-    model_cards.write_cards()
+    folder = cards.add(NAME.value, MODEL.value, facts, OVERWRITE.value)
+    rows = cards.measure(NAME.value, folders, _progress)
+    cards.save_results(NAME.value, rows)
+    cards.write_cards()
     _print(NAME.value, rows)
     print(f"wrote {folder}, and the table of all models")
 
@@ -80,14 +80,15 @@ def add():
 def verify():
     """Measures and compares; status 1 if a figure differs."""
     folders = _folders()
-    cli.import_tensorflow()
-    from n2n_tf import model_cards, shipped
+    program.import_tensorflow()
+    from n2n_tf.model_files import shipped
+    from n2n_tf.shipping import cards
 
     names, wrong = ONLY.value or shipped.shipped_models(), []
     for name in names:
-        rows = model_cards.measure(name, folders, _progress)
+        rows = cards.measure(name, folders, _progress)
         _print(name, rows)
-        wrong += model_cards.disagreements(name, rows)
+        wrong += cards.disagreements(name, rows)
     for line in wrong:
         print(f"n2n-models: {line}", file=sys.stderr)
     print(
@@ -99,10 +100,10 @@ def verify():
 
 def cards():
     """Writes the documents again."""
-    cli.import_tensorflow()
-    from n2n_tf import model_cards
+    program.import_tensorflow()
+    from n2n_tf.shipping import cards
 
-    print(f"wrote {model_cards.write_cards()} documents")
+    print(f"wrote {cards.write_cards()} documents")
 
 
 def _folders():
@@ -114,7 +115,7 @@ def _folders():
 
 
 def _progress(results, total, what):
-    return cli.progress_bar(results, desc=what, total=total, leave=False, unit="img")
+    return program.progress_bar(results, desc=what, total=total, leave=False, unit="img")
 
 
 def _print(name, rows):
@@ -133,7 +134,7 @@ ACTIONS = {"verify": verify, "add": add, "cards": cards}
 
 def run():
     """Entry point of `n2n-models`."""
-    cli.start(main, "n2n-models", sys.modules[__name__], tensorflow=False)
+    program.start(main, "n2n-models", sys.modules[__name__], tensorflow=False)
 
 
 if __name__ == "__main__":

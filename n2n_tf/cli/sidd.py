@@ -30,7 +30,7 @@ import time
 
 from absl import app, flags
 
-from n2n_tf import cli
+from n2n_tf.cli import program
 
 DATA_DIR = flags.DEFINE_string(
     "data_dir",
@@ -97,14 +97,14 @@ def prepare():
             "--size and --step must be even, so that all sub-images begin on a red pixel. "
             f"Received: --size={SIZE.value} --step={STEP.value}."
         )
-    from pipelines.sidd_scenes import cut_sub_images
+    from n2n_tf.pipelines.sidd.scenes import cut_sub_images
 
     root, folder = pathlib.Path(DATA_DIR.value), _output_folder()
     raws, held_out = _training_raws(root)
     record = _read_record(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / RECORD, record, overwrite=True)
-    for scene in cli.progress_bar(_scene_folders(raws), desc="Cutting", unit="scene"):
+    for scene in program.progress_bar(_scene_folders(raws), desc="Cutting", unit="scene"):
         name = scene.relative_to(root).as_posix()
         if name not in record["scenes"]:
             record["scenes"][name] = cut_sub_images(scene, folder, SIZE.value, STEP.value)
@@ -120,7 +120,7 @@ def prepare():
 
 def _training_raws(root):
     """The noisy raws to cut, and of how many scenes raws are left out."""
-    from pipelines.sidd_scenes import HELD_OUT_SCENES, list_noisy
+    from n2n_tf.pipelines.sidd.scenes import HELD_OUT_SCENES, list_noisy
 
     found = list_noisy(root, without=())
     raws = [path for path in found if path.parent.name not in HELD_OUT_SCENES]
@@ -194,10 +194,12 @@ def _score_scenes(denoiser, noisy, clean, patterns):
 
     The noisy blocks are clipped to [0, 1] as the denoised ones are.
     """
-    from pipelines.sidd_blocks import evaluate_blocks
+    from n2n_tf.pipelines.sidd.blocks import evaluate_blocks
 
     rows = []
-    with cli.progress_bar(total=noisy.shape[0] * noisy.shape[1], unit="block", leave=False) as bar:
+    with program.progress_bar(
+        total=noisy.shape[0] * noisy.shape[1], unit="block", leave=False
+    ) as bar:
         for index, pattern in enumerate(patterns):
             scene = noisy[index : index + 1], clean[index : index + 1], [pattern]
             before = evaluate_blocks(lambda planes: planes, *scene)
@@ -211,7 +213,7 @@ def _score_scenes(denoiser, noisy, clean, patterns):
 
 def _warn_of_unlike(clean, patterns):
     """Warns of, and returns, the numbers of scenes whose colours contradict their pattern."""
-    from pipelines.sidd_blocks import unlike_pattern
+    from n2n_tf.pipelines.sidd.blocks import unlike_pattern
 
     numbers = [index + 1 for index in unlike_pattern(clean, patterns)]
     if numbers:
@@ -229,8 +231,9 @@ def submit():
     """Denoises the benchmark blocks and writes them as the benchmark takes them."""
     import numpy as np
 
-    from pipelines import sidd, sidd_blocks
-    from pipelines.atomic_files import atomic_file
+    from n2n_tf.pipelines.files.atomic_files import atomic_file
+    from n2n_tf.pipelines.sidd import blocks as sidd_blocks
+    from n2n_tf.pipelines.sidd import files as sidd_files
 
     kinds = ("csv", "mat") if FORMAT.value == "both" else (FORMAT.value,)
     folder = _output_folder()
@@ -242,7 +245,9 @@ def submit():
     folder.mkdir(parents=True, exist_ok=True)
     denoiser(np.zeros((*(side // 2 for side in noisy.shape[2:]), 4), np.float32))  # not timed
     seconds = []
-    with cli.progress_bar(total=noisy.shape[0] * noisy.shape[1], unit="block", leave=False) as bar:
+    with program.progress_bar(
+        total=noisy.shape[0] * noisy.shape[1], unit="block", leave=False
+    ) as bar:
 
         def denoise(planes):
             start = time.perf_counter()
@@ -256,31 +261,36 @@ def submit():
     for kind, file in files.items():
         with atomic_file(file, OVERWRITE.value) as temporary:
             if kind == "csv":
-                sidd.write_submit_csv(temporary, denoised, sidd.BLOCKS_SHAPE)
+                sidd_files.write_submit_csv(temporary, denoised, sidd_files.BLOCKS_SHAPE)
             else:
-                sidd.write_submit_mat(temporary, denoised, pace, shape=sidd.BLOCKS_SHAPE)
+                sidd_files.write_submit_mat(
+                    temporary, denoised, pace, shape=sidd_files.BLOCKS_SHAPE
+                )
         print(f"wrote {file}")
     print(f"{pace:.3g} seconds per megapixel")
 
 
 def _read_blocks(name):
     """Blocks [scenes, blocks, H, W] of a file in --data_dir, and the pattern of each scene."""
-    from pipelines import sidd, sidd_blocks
+    from n2n_tf.pipelines.sidd import blocks as sidd_blocks
+    from n2n_tf.pipelines.sidd import files as sidd_files
 
     patterns = sidd_blocks.block_patterns(*([SCENES.value] if SCENES.value else []))
-    if len(patterns) != sidd.BLOCKS_SHAPE[0]:
+    if len(patterns) != sidd_files.BLOCKS_SHAPE[0]:
         raise ValueError(
-            f"--scenes={SCENES.value}: must name {sidd.BLOCKS_SHAPE[0]} scenes. "
+            f"--scenes={SCENES.value}: must name {sidd_files.BLOCKS_SHAPE[0]} scenes. "
             f"Received: {len(patterns)}."
         )
-    return sidd.read_blocks(pathlib.Path(DATA_DIR.value) / name, sidd.BLOCKS_SHAPE), patterns
+    return sidd_files.read_blocks(
+        pathlib.Path(DATA_DIR.value) / name, sidd_files.BLOCKS_SHAPE
+    ), patterns
 
 
 def _load_denoiser():
-    cli.import_tensorflow()
-    from n2n_tf.denoiser import Denoiser
+    program.import_tensorflow()
+    from n2n_tf.denoising.denoiser import Denoiser
 
-    with cli.stderr_held():
+    with program.stderr_held():
         denoiser = Denoiser.load(MODEL.value)
     if denoiser.channels != 4:
         raise ValueError(
@@ -310,7 +320,7 @@ def _refuse_existing(file):
 
 
 def _write_json(file, content, overwrite):
-    from pipelines.atomic_files import atomic_file
+    from n2n_tf.pipelines.files.atomic_files import atomic_file
 
     with atomic_file(file, overwrite) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
@@ -326,7 +336,7 @@ ACTIONS = {
 
 def run():
     """Entry point of `n2n-sidd`."""
-    cli.start(main, "n2n-sidd", sys.modules[__name__], tensorflow=False)
+    program.start(main, "n2n-sidd", sys.modules[__name__], tensorflow=False)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ import sys
 
 from absl import app, flags
 
-from n2n_tf import cli
-from pipelines import image_headers
+from n2n_tf.cli import program
+from n2n_tf.pipelines.files import image_limits
 
 _NUMBERS = {"lower_bound": 1}
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of training images, searched recursively.")
@@ -168,9 +168,9 @@ def recipe_from_flags():
     Raises:
         ValueError: for an unknown preset or noise, or if neither gives the noise.
     """
-    from n2n_tf.presets import PRESETS, Recipe
-    from pipelines.noise import RAW_KINDS, parse_noise
-    from pipelines.raw_sources import holds_raws
+    from n2n_tf.pipelines.noise.synthetic import RAW_KINDS, parse_noise
+    from n2n_tf.pipelines.training.sources import holds_raws
+    from n2n_tf.training.recipes import PRESETS, Recipe
 
     given = {holder.name: holder.value for holder in RECIPE if holder.value is not None}
     if PRESET.value is not None and PRESET.value not in PRESETS:
@@ -201,13 +201,13 @@ def recipe_from_flags():
 
 def open_images(recipe):
     """The training images: a folder of pictures, of camera raws, or photographs as raws."""
-    from pipelines import raw_sources
-    from pipelines.image_folder import ImageFolder
+    from n2n_tf.pipelines.files.image_folder import ImageFolder
+    from n2n_tf.pipelines.training import sources
 
-    if recipe.channels == 4 and raw_sources.holds_raws(DATA_DIR.value):
-        return raw_sources.RawFolder(DATA_DIR.value, f"{MODEL_DIR.value}/raw_cache")
+    if recipe.channels == 4 and sources.holds_raws(DATA_DIR.value):
+        return sources.RawFolder(DATA_DIR.value, f"{MODEL_DIR.value}/raw_cache")
     if recipe.channels == 4 and recipe.noise == "none":
-        return raw_sources.MosaicFolder(DATA_DIR.value)
+        return sources.MosaicFolder(DATA_DIR.value)
     pixels_per_step = 2 if recipe.channels == 4 else 1
     photos = ImageFolder(
         DATA_DIR.value,
@@ -216,24 +216,24 @@ def open_images(recipe):
         max_side=recipe.max_side,
         white_level=recipe.white_level,
         cache_bytes=CACHE_MB.value << 20,
-        progress=lambda items, total: cli.progress_bar(
+        progress=lambda items, total: program.progress_bar(
             items, desc="Reading images", total=total, leave=False
         ),
     )
-    return raw_sources.PhotosAsRaw(photos) if recipe.channels == 4 else photos
+    return sources.PhotosAsRaw(photos) if recipe.channels == 4 else photos
 
 
 def main(arguments):
     """Opens the data, trains, says what came out; returns the exit status."""
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}; folders are given by flags.")
-    image_headers.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
+    image_limits.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
     recipe = recipe_from_flags()
 
-    from n2n_tf import strategies
-    from n2n_tf.evaluation import load_clean
-    from n2n_tf.guards import TrainingStopped
-    from n2n_tf.training import Conduct, train
+    from n2n_tf.evaluation.clean_images import load_clean
+    from n2n_tf.training import strategies
+    from n2n_tf.training.finite_guard import TrainingStopped
+    from n2n_tf.training.run import Conduct, train
 
     conduct = Conduct(CHECKPOINT_EVERY.value, ON_NAN.value, ALLOW_CHANGED_FLAGS.value)
     strategy = strategies.choose(STRATEGY.value, recipe.batch_size)
@@ -260,7 +260,7 @@ def main(arguments):
 def run():
     """Entry point of `n2n-train`."""
     flags.mark_flags_as_required(["data_dir", "model_dir"])
-    cli.start(main, "n2n-train", sys.modules[__name__])
+    program.start(main, "n2n-train", sys.modules[__name__])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Add a network: write its module with a builder, SIZE_MULTIPLE and HALO, and give
 
 import functools
 
-from n2n_tf.networks import mobile, unet
+from n2n_tf.networks import unet, unet_mobile
 
 # name -> builder(channels, **arguments), multiple of pixels its input sides must have, and the
 # halo in pixels that a tile needs around it for its inside to equal the whole image's.
@@ -16,5 +16,5 @@ NETWORKS = {
         unet.SIZE_MULTIPLE,
         unet.HALO,
     ),
-    "unet_mobile": (mobile.unet_mobile, mobile.SIZE_MULTIPLE, mobile.HALO),
+    "unet_mobile": (unet_mobile.unet_mobile, unet_mobile.SIZE_MULTIPLE, unet_mobile.HALO),
 }

@@ -1,0 +1,160 @@
+"""How every command-line program starts and ends: flags, help, errors in one line, progress."""
+
+import contextlib
+import logging
+import math
+import os
+import re
+import sys
+import tempfile
+
+from absl import app, flags
+
+DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+
+def start(main, name, module, tensorflow=True):
+    """Runs a program: an error becomes one line and exit status 1, Ctrl-C 130, a closed pipe 141.
+
+    Args:
+        main: callable(list of positional arguments) -> None or exit status.
+        name: the program's name in messages.
+        module: `sys.modules[__name__]` of the program, for its --help.
+        tensorflow: whether to import TensorFlow at once. A program that has inputs to check, which
+            takes no time, passes False and calls `import_tensorflow` when it needs it.
+    """
+
+    def fail(text):
+        print(f"{name}: error: {text}", file=sys.stderr)
+        return 1
+
+    def parse(argv):
+        try:
+            arguments = flags.FLAGS(argv)
+            _check_finite()
+            return arguments
+        except flags.Error as error:
+            sys.exit(fail(f"{_flag_text(error)} (see {name} --help)"))
+
+    def guarded(argv):
+        try:
+            if tensorflow:
+                import_tensorflow()
+            status = main(argv[1:])
+            sys.stdout.flush()
+            return status
+        except KeyboardInterrupt:
+            print(f"\n{name}: interrupted.", file=sys.stderr)
+            return 130
+        except BrokenPipeError:  # whoever read the output, such as `head`, has enough of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except app.UsageError as error:
+            return fail(f"{error} (see {name} --help)")
+        except expected_errors() as error:
+            if DEBUG.value:
+                raise
+            return fail(error_text(error))
+
+    if {"--help", "-h", "-help", "--helpshort", "--helpfull"} & set(sys.argv[1:]):
+        print(_help(module))
+        return
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
+    app.run(guarded, flags_parser=parse)
+
+
+def _check_finite():
+    """NaN and infinity pass the bounds of absl's flags, and are meant nowhere."""
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise flags.IllegalFlagValueError(f"flag --{name}={value}: must be a finite number")
+
+
+def expected_errors():
+    """Types of errors that come from the user's files and machine and are told in one line."""
+    types = (ValueError, OSError, MemoryError)
+    if tensorflow := sys.modules.get("tensorflow"):
+        types += (tensorflow.errors.ResourceExhaustedError,)
+    return types
+
+
+def error_text(error):
+    """One line for the user."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError) or not isinstance(error, ValueError | OSError):
+        return "not enough memory; a smaller tile or batch needs less."
+    return str(error)
+
+
+def progress_bar(iterable=None, **arguments):
+    """A tqdm bar; in a log file it moves three times a minute instead of ten times a second."""
+    import tqdm
+
+    interval = 0.1 if sys.stderr.isatty() else 20
+    return tqdm.tqdm(iterable, dynamic_ncols=True, mininterval=interval, **arguments)
+
+
+def import_tensorflow():
+    """Imports TensorFlow without the lines it prints about absent GPUs before logging is set up."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with stderr_held():
+        import keras
+        import tensorflow  # noqa: F401
+
+        keras.backend.backend()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def _help(module):
+    """The program's docstring and its flags, whether it runs as a script or with `python -m`."""
+    own = [
+        holder
+        for value in vars(module).values()
+        for holder in (value if isinstance(value, list) else [value])
+        if isinstance(holder, flags.FlagHolder)
+    ]
+    lines = [module.__doc__.strip(), "", "Flags:"]
+    for holder in [*own, DEBUG]:
+        flag = flags.FLAGS[holder.name]
+        names = f"--{flag.name}" + (f", -{flag.short_name}" if flag.short_name else "")
+        default = "" if flag.default in (None, [], False) else f" [{_default(flag.default)}]"
+        text = flag.help.split(";\n")[0]  # absl adds "repeat this option ..." on a line of its own
+        lines.append(flags.text_wrap(f"{names}: {text}{default}", 96, "      ", "  "))
+    return "\n".join(lines)
+
+
+def _default(value):
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _flag_text(error):
+    """absl's text, with its two lines for a missing flag said in three words."""
+    missing = re.findall(r"Flag --(\w+) must have a value other than None", str(error))
+    if missing:
+        return " and ".join(f"--{name}" for name in missing) + " must be given"
+    return " ".join(str(error).split())
+
+
+@contextlib.contextmanager
+def stderr_held():
+    """Drops what libraries write to file descriptor 2, unless --debug or an unexpected error."""
+    if DEBUG.value:
+        yield
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        kept = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, expected_errors()):
+                held.seek(0)
+                os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,0 +1,135 @@
+"""Tile geometry in integers, reflection padding, cutting and stitching.
+
+A network that halves its image n times gives the inside of a tile the values of the whole image
+only if tiles lie on the grid of those halvings (`size_multiple`) and are read with a margin as wide
+as the network sees (`halo`). All tiles are read with one size, so one compiled program serves all.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+
+from n2n_tf.networks.padding import reflect_pad, round_up
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """One tile: what is read and which part of the result is kept. All in pixels of the image.
+
+    `top, left, height, width` is the window read; `keep` = (row_start, row_stop, column_start,
+    column_stop) is the part of the image that this tile writes, inside the window.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    keep: tuple[int, int, int, int]
+
+
+def plan_tiles(height, width, tile, halo, size_multiple):
+    """Plans windows that cover an image so that every pixel is written by exactly one of them.
+
+    Args:
+        height, width: int, size of the image in pixels, multiples of `size_multiple`.
+        tile: int, side of the window read, or (height, width); multiples of `size_multiple`, above
+            `2 * halo`.
+        halo: int, margin in pixels between what is kept and the border of the window, except where
+            that border is the image's own.
+        size_multiple: int, windows begin at multiples of this.
+
+    Returns:
+        list of `Tile`, row by row. An image that fits into one window has one tile. All windows
+        have the same size.
+
+    Raises:
+        ValueError: naming the argument that breaks a condition above.
+
+    Example:
+        >>> [t.keep for t in plan_tiles(64, 160, tile=96, halo=16, size_multiple=32)]
+        [(0, 64, 0, 80), (0, 64, 80, 160)]
+    """
+    tile_height, tile_width = _sides(tile)
+    sides = ("height", height), ("width", width), ("tile", tile_height), ("tile", tile_width)
+    for name, value in sides:
+        if value <= 0 or value % size_multiple:
+            raise ValueError(
+                f"`{name}` must be a positive multiple of {size_multiple} pixels. "
+                f"Received: {name}={value}."
+            )
+    rows = _plan_axis(height, tile_height, halo, size_multiple)
+    columns = _plan_axis(width, tile_width, halo, size_multiple)
+    window = min(tile_height, height), min(tile_width, width)
+    return [
+        Tile(top, left, *window, (*kept_rows, *kept_columns))
+        for top, kept_rows in rows
+        for left, kept_columns in columns
+    ]
+
+
+def _sides(tile):
+    return (tile, tile) if isinstance(tile, int) else tile
+
+
+def _plan_axis(size, tile, halo, size_multiple):
+    """Returns [(start of the window, (first kept, end of kept))] along one axis."""
+    if size <= tile:
+        return [(0, (0, size))]
+    step = (tile - 2 * halo) // size_multiple * size_multiple
+    if step <= 0:
+        raise ValueError(
+            f"`tile` must exceed twice the halo by at least {size_multiple} pixels: tile >= "
+            f"{math.ceil(2 * halo / size_multiple) * size_multiple + size_multiple}. "
+            f"Received: tile={tile}, halo={halo}."
+        )
+    starts = [*range(0, size - tile, step), size - tile]
+    # Neighbours overlap by at least 2 * halo: the seam may lie anywhere at least a halo inside
+    # both; the middle of the overlap is farthest from both borders.
+    seams = [(before + tile + after) // 2 for before, after in itertools.pairwise(starts)]
+    edges = [0, *seams, size]
+    return [(start, (edges[i], edges[i + 1])) for i, start in enumerate(starts)]
+
+
+def denoise_tiled(denoise, image, tile, halo, size_multiple, progress=None, fixed=False):
+    """Runs a network over an image of any size, tile by tile.
+
+    Args:
+        denoise: callable, float32 [1, h, w, channels] -> array of the same shape, for h and w
+            multiples of `size_multiple`.
+        image: float32 array [height, width, channels], any height and width.
+        tile, halo, size_multiple: as in `plan_tiles`.
+        progress: None or callable(tiles done, tiles in all), called before the first tile too.
+        fixed: bool, the network takes windows of exactly `tile`: smaller images are mirror-padded.
+
+    Returns:
+        float32 array of the shape of `image`.
+
+    Raises:
+        ValueError: if the network's output has another shape than its input.
+    """
+    height, width = image.shape[:2]
+    sides = (round_up(side, size_multiple) for side in (height, width))
+    if fixed:
+        sides = map(max, sides, _sides(tile))
+    padded = reflect_pad(image, *sides)
+    result = np.empty(padded.shape, np.float32)
+    tiles = plan_tiles(*padded.shape[:2], tile, halo, size_multiple)
+    if progress:
+        progress(0, len(tiles))
+    for done, t in enumerate(tiles, 1):
+        window = padded[t.top : t.top + t.height, t.left : t.left + t.width]
+        output = np.asarray(denoise(window[None]))[0]
+        if output.shape != window.shape:
+            raise ValueError(
+                f"A network must return images of the shape it takes. Given: {window.shape}, "
+                f"returned: {output.shape}."
+            )
+        row, row_end, column, column_end = t.keep
+        result[row:row_end, column:column_end] = output[
+            row - t.top : row_end - t.top, column - t.left : column_end - t.left
+        ]
+        if progress:
+            progress(done, len(tiles))
+    return result[:height, :width]

@@ -1,0 +1,1 @@
+"""How good a denoised image is: PSNR, SSIM and the paper's protocol."""

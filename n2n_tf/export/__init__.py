@@ -1,0 +1,1 @@
+"""SavedModel and TFLite exports, each compared with its network before it counts."""

@@ -1,0 +1,168 @@
+"""Neighbor2Neighbor as a Keras model: a network plus the self-supervised training of it."""
+
+import keras
+import tensorflow as tf
+
+from n2n_tf.method.losses import balancing_weights, n2n_loss
+from n2n_tf.method.replicas import ReplicatedMean, _overflow_everywhere, several_workers
+from n2n_tf.method.subsamplers import DRAW, take_pixels
+from n2n_tf.networks import NETWORKS
+from n2n_tf.networks.padding import reflect_pad_batch
+
+
+@keras.saving.register_keras_serializable("n2n_tf")
+class Neighbor2Neighbor(keras.Model):
+    """Trains any denoising network from noisy images alone (Huang et al., CVPR 2021).
+
+    `fit` takes batches of noisy images, `evaluate` pairs (noisy, clean), `predict` and calling take
+    noisy images of any size. Ship `network`, not this trainer. Built in the scope of a
+    `tf.distribute` strategy, N replicas that share a batch evenly take the step that one replica
+    takes with the whole batch.
+
+    Args:
+        network: functional `keras.Model`, [batch, height, width, channels] -> the same shape.
+        gamma: float, weight of the regularisation (equation 7). Held in the variable `gamma`, which
+            `n2n_tf.method.schedules.PaperSchedule` raises epoch by epoch. While it is 0, the pass
+            over the whole image is left out, and a step costs well under half.
+        subsampler: "random" (neighbours, section 4.1) or "fixed" (appendix B).
+        k: int, side of the sub-sampler's cells in pixels.
+        seed: int; with `optimizer.iterations` it decides every sub-sampler drawn. (A step that
+            loss scaling skips is not counted there, and its sub-sampler is the next step's.)
+        balance: bool, whether each image's loss is divided by its energy, so that weakly noisy
+            images count as much as strongly noisy ones: `n2n_tf.method.losses.balancing_weights`.
+        size_multiple: int, sides of images are mirror-padded to multiples of this before the
+            network and cropped after it. Default: the network's own, 1 if unknown.
+
+    Raises:
+        ValueError: for an unknown `subsampler` or a network that changes the number of channels.
+
+    Example:
+        model = Neighbor2Neighbor(unet(channels=3), gamma=2.0)
+        model.compile(optimizer=keras.optimizers.Adam(3e-4))
+        model.fit(noisy_batches, epochs=100)
+    """
+
+    def __init__(
+        self,
+        network,
+        gamma=2.0,
+        subsampler="random",
+        k=2,
+        seed=0,
+        balance=False,
+        size_multiple=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if subsampler not in DRAW:
+            raise ValueError(f"`subsampler` must be one of {list(DRAW)}. Received: {subsampler!r}.")
+        if network.input_shape[-1] != network.output_shape[-1]:
+            raise ValueError(
+                "`network` must return as many channels as it takes. Received: "
+                f"{network.input_shape[-1]} in, {network.output_shape[-1]} out."
+            )
+        self.network = network
+        self.subsampler, self.k, self.seed, self.balance = subsampler, k, seed, balance
+        self.size_multiple = size_multiple or NETWORKS.get(network.name, (None, 1))[1]
+        # A variable, since a Python number read in train_step is frozen at its first trace.
+        self.gamma = self.add_weight(
+            shape=(), initializer=keras.initializers.Constant(gamma), trainable=False, name="gamma"
+        )
+        names = ("loss", "reconstruction", "regularisation", "psnr", "ssim")
+        self.means = {name: ReplicatedMean(name=name) for name in names}
+        self.built = True
+
+    def call(self, noisy, training=None):
+        """Denoises float images [batch, height, width, channels] of any height and width."""
+        height, width = tf.shape(noisy)[1], tf.shape(noisy)[2]
+        padded = reflect_pad_batch(noisy, self.size_multiple)
+        return self.network(padded, training=training)[:, :height, :width]
+
+    def train_step(self, data):
+        """One step of the paper's Algorithm 1 on noisy images [batch, height, width, channels]."""
+        noisy, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        replica = tf.distribute.get_replica_context()
+        g1, g2 = self._draw(tf.shape(noisy), replica)  # a random neighbor sub-sampler G
+        sub_input, sub_target = take_pixels(noisy, g1, self.k), take_pixels(noisy, g2, self.k)
+
+        weights = balancing_weights(sub_input, sub_target) if self.balance else None
+
+        # f(y) with no gradients, sampled by the same G.
+        denoised = tf.stop_gradient(self._denoised_if_needed(noisy))
+        denoised_pair = take_pixels(denoised, g1, self.k), take_pixels(denoised, g2, self.k)
+
+        with tf.GradientTape() as tape:
+            sub_output = self(sub_input, training=True)
+            total, rec, reg = n2n_loss(sub_output, sub_target, *denoised_pair, self.gamma, weights)
+            # Keras sums gradients over replicas; the loss is a mean over the global batch.
+            scaled = self.optimizer.scale_loss(total / replica.num_replicas_in_sync)
+        variables = self.network.trainable_variables
+        gradients = tape.gradient(scaled, variables)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = _overflow_everywhere(gradients, replica)
+        self.optimizer.apply(gradients, variables)
+
+        reg = tf.where(self.gamma > 0, reg, 0.0)  # of f(y) left out it would mean nothing
+        self._update(1, loss=total, reconstruction=rec, regularisation=reg)
+        return self._results("loss", "reconstruction", "regularisation", gamma=self.gamma)
+
+    def _denoised_if_needed(self, noisy):
+        """f(y); zeros while gamma is 0, since the regularisation then plays no part."""
+        return tf.cond(
+            self.gamma > 0,
+            lambda: tf.cast(self(noisy, training=True), tf.float32),
+            lambda: tf.zeros_like(noisy, tf.float32),
+        )
+
+    def _draw(self, shape, replica):
+        """The sub-sampler of the global batch, and of it this replica's part."""
+        batch, height, width = tf.unstack(shape[:3])
+        step = tf.cast(self.optimizer.iterations, tf.int64)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
+        draw = DRAW[self.subsampler]
+        maps = draw(batch * replica.num_replicas_in_sync, height, width, seed, self.k)
+        start = batch * replica.replica_id_in_sync_group
+        return [positions[start : start + batch] for positions in maps]
+
+    def test_step(self, data):
+        """PSNR in dB and SSIM of the denoised image, clipped to [0, 1], on pairs (noisy, clean)."""
+        noisy, clean, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if clean is None:
+            raise ValueError("`evaluate` needs pairs (noisy, clean). Received: noisy images only.")
+        denoised = tf.clip_by_value(tf.cast(self(noisy, training=False), tf.float32), 0.0, 1.0)
+        clean = tf.cast(clean, tf.float32)
+        psnr = tf.reduce_sum(tf.image.psnr(clean, denoised, max_val=1.0))
+        ssim = tf.reduce_sum(tf.image.ssim(clean, denoised, max_val=1.0))
+        self._update(tf.shape(noisy)[0], psnr=psnr, ssim=ssim)
+        return self._results("psnr", "ssim")
+
+    def _update(self, count, **sums):
+        """Adds sums of `count` values each to the running means, over all replicas."""
+        replica = tf.distribute.get_replica_context()
+        values = tf.stack([*sums.values(), tf.cast(count, tf.float32)])
+        *sums_of_all, count = tf.unstack(replica.all_reduce("MEAN", values))
+        for name, value in zip(sums, sums_of_all, strict=True):
+            self.means[name].update_state(value / count, sample_weight=count)
+
+    def _results(self, *names, **more):
+        results = {name: self.means[name].result() for name in names} | more
+        # Over several workers Keras reduces results along an axis, which scalars do not have.
+        shape = [1] if several_workers(self.distribute_strategy) else []
+        return {name: tf.reshape(value, shape) for name, value in results.items()}
+
+    def get_config(self):
+        """Everything needed to build an equal model; gamma is a weight and is saved as one."""
+        return super().get_config() | {
+            "network": keras.saving.serialize_keras_object(self.network),
+            "subsampler": self.subsampler,
+            "k": self.k,
+            "seed": self.seed,
+            "balance": self.balance,
+            "size_multiple": self.size_multiple,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the model that `get_config` described."""
+        network = keras.saving.deserialize_keras_object(config.pop("network"))
+        return cls(network, **config)

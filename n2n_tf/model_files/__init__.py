@@ -1,0 +1,1 @@
+"""Models on disk: everything that reads or writes one."""

@@ -1,0 +1,74 @@
+"""The models in saved_models/: their names, which of them suits an image, whether one is whole."""
+
+import hashlib
+import importlib.resources
+
+from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError, read_json
+
+SHIPPED = importlib.resources.files("n2n_tf.saved_models")
+RESULTS_FILE, CARD_FILE = "results.json", "MODEL_CARD.md"
+KINDS = {1: "gray", 3: "RGB", 4: "raw"}  # of images, by their channels
+# The model for an image of which nothing else is known.
+DEFAULTS = {"gray": "unet_gray_gauss5_50", "RGB": "unet_rgb_gauss5_50", "raw": "unet_raw"}
+
+
+def shipped_models():
+    """Names of the models in `saved_models/`, sorted."""
+    return sorted(file.parent.name for file in SHIPPED.glob(f"*/{NETWORK_FILE}"))
+
+
+def said_by(name, file):
+    """What a file of a shipped model, model.json or results.json, says.
+
+    Raises:
+        ModelError: if it is missing or damaged.
+    """
+    return read_json(SHIPPED / name / file)
+
+
+def checksum(path):
+    """SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_whole(folder, info):
+    """Refuses a network that is not the one its model.json was written for.
+
+    Args:
+        folder: `pathlib.Path` with network.keras; a training's own states no checksum and passes.
+        info: dict, its model.json.
+
+    Returns:
+        dict, `info` without the checksum, which is this file's and no export's.
+
+    Raises:
+        ModelError: if the checksum differs.
+    """
+    info, path = dict(info), folder / NETWORK_FILE
+    said = info.pop("sha256", None)
+    if said and checksum(path) != said:
+        raise ModelError(
+            f"{path}: is damaged or not the network that {INFO_FILE} beside it describes: its "
+            f"SHA-256 is {checksum(path)[:12]}..., not {str(said)[:12]}.... Fetch both files again."
+        )
+    return info
+
+
+def table():
+    """Lines of a table of all shipped models, for a terminal."""
+    rows = [("name", "images", "noise", "MAC/pixel", "PSNR in dB, noisy -> denoised")]
+    for name in shipped_models():
+        info = said_by(name, INFO_FILE)
+        default = " (default)" if name in DEFAULTS.values() else ""
+        kind = KINDS[info["channels"]] + default
+        cost = f"{info['multiply_adds']:,}"
+        rows.append((name, kind, info["noise"], cost, headline(said_by(name, RESULTS_FILE))))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def headline(results):
+    """The figures of a model's own noise in one line: of Kodak, or whatever was measured."""
+    own = [row for row in results["results"] if row["noise"] == results["noise"]]
+    row = next((row for row in own if row["data"] == "Kodak"), own[0])
+    return f"{row['psnr_noisy']:.2f} -> {row['psnr']:.2f} ({row['data']})"

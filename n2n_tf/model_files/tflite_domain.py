@@ -1,0 +1,106 @@
+"""What a `.tflite` file takes and returns: float images, 8-bit pixels or a sensor mosaic.
+
+`encode` and `decode` translate between that and the network's own domain, float images in [0, 1].
+"""
+
+import numpy as np
+
+INPUTS = {
+    "image": "float32 [1, H, W, channels] in nominal range [0, 1], which noise may leave",
+    "rgb_uint8": "uint8 [1, H, W, 3], sRGB pixels; the same comes back, rounded and clipped",
+    "bayer_mosaic": (
+        "sensor mosaic [1, H, W, 1] in raw units that begins on a red pixel, uint16 or float32; "
+        "the same comes back, rounded and clipped to [0, white level]"
+    ),
+}
+
+
+# Folds 2x2 cells into channels and back. As convolutions they also exist in int16 kernels and in
+# every delegate, which space-to-depth does not; planes are then R, G1, G2, B of an RGGB mosaic.
+CELLS = np.eye(4, dtype=np.float32).reshape(2, 2, 1, 4)
+
+
+CALIBRATED = "int8", "int16x8"  # precisions in integer arithmetic, with ranges from noisy images
+
+
+# For files whose levels are inputs: what `encode` uses, with room for noise below black.
+USUAL_LEVELS = {"black_level": [1024.0] * 4, "white_level": 16383.0}
+
+
+def levels_of(info):
+    """The levels (black [4], white) that a mosaic file of this model.json is run with."""
+    levels = USUAL_LEVELS if info["levels"] == "inputs" else info["levels"]
+    black = np.asarray(levels["black_level"], np.float32)
+    return black, np.float32(levels["white_level"])
+
+
+def encode(noisy, info):
+    """Translates a noisy image into what a file takes.
+
+    Args:
+        noisy: float32 [1, h, w, channels], nominal range [0, 1]; packed RGGB for raw models.
+        info: dict, the file's model.json.
+
+    Returns:
+        dict of arrays, the arguments of the signature `denoise`.
+    """
+    kind = info.get("input", "image")
+    if kind == "rgb_uint8":
+        return {"noisy": np.uint8(np.clip(noisy, 0, 1) * 255 + 0.5)}
+    if kind == "image":
+        return {"noisy": np.ascontiguousarray(noisy, np.float32)}
+    black, white = levels_of(info)
+    raw = noisy * (white - black) + black
+    batch, height, width, _ = raw.shape
+    cells = raw.reshape(batch, height, width, 2, 2).transpose(0, 1, 3, 2, 4)
+    mosaic = cells.reshape(batch, 2 * height, 2 * width, 1)
+    if info["dtype"] == "uint16":
+        mosaic = np.clip(np.rint(mosaic), 0, 65535)
+    arguments = {"noisy": mosaic.astype(info["dtype"])}
+    if info["levels"] == "inputs":
+        arguments |= {"black_level": black, "white_level": white[None]}
+    return arguments
+
+
+def decode(values, info):
+    """Translates what a file returns, or its argument `noisy`, into an image in [0, 1].
+
+    The inverse of `encode`, but for rounding and clipping.
+    """
+    kind = info.get("input", "image")
+    if kind == "rgb_uint8":
+        return values.astype(np.float32) / 255
+    if kind == "image":
+        return np.asarray(values, np.float32)
+    black, white = levels_of(info)
+    batch, height, width, _ = values.shape
+    cells = values.astype(np.float32).reshape(batch, height // 2, 2, width // 2, 2)
+    planes = cells.transpose(0, 1, 3, 2, 4).reshape(batch, height // 2, width // 2, 4)
+    return (planes - black) / (white - black)
+
+
+def rounding_step(info):
+    """How far apart the values lie that a file returns, in units of the image's [0, 1]."""
+    if info["input"] == "rgb_uint8":
+        return 1 / 255
+    if info["input"] == "bayer_mosaic" and info["dtype"] == "uint16":
+        black, white = levels_of(info)
+        return 1 / float(white - black.max())
+    return 0.0
+
+
+def finish(denoised, noisy, info):
+    """What a file does to the network's result before it returns it, but for rounding.
+
+    Args:
+        denoised, noisy: float32 [1, h, w, channels] in nominal range [0, 1].
+        info: dict, the file's model.json.
+    """
+    kind = info["input"]
+    if kind == "image":
+        return denoised
+    if kind == "rgb_uint8":
+        return np.clip(denoised, 0, 1)
+    black, white = levels_of(info)
+    denoised = np.clip(denoised, -black / (white - black), 1)
+    return np.where(noisy >= 1, noisy, denoised) if info["keeps_clipped"] else denoised

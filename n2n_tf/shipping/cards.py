@@ -1,0 +1,369 @@
+"""Shipped models: how one is added, what is measured of it, and its card, written from that."""
+
+import functools
+import json
+import os
+import pathlib
+import shutil
+import time
+
+import numpy as np
+
+from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.raw_frames import denoise_planes
+from n2n_tf.evaluation.clean_images import embedded_clean, load_clean
+from n2n_tf.evaluation.protocol import SEED, average, evaluate
+from n2n_tf.model_files import shipped
+from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError
+from n2n_tf.model_files.shipped import CARD_FILE, DEFAULTS, KINDS, RESULTS_FILE
+from n2n_tf.networks.cost import multiply_adds
+from n2n_tf.pipelines.files.atomic_files import atomic_file, write_json
+from n2n_tf.pipelines.noise.synthetic import parse_noise
+
+EMBEDDED = "embedded"  # the photographs that scikit-image ships
+# Noise that a model is measured with, beside its own.
+ALSO = {
+    "gauss5_50": ["gauss10", "gauss25", "gauss50"],
+    "poisson5_50": ["poisson30"],
+    "raw": ["raw:0.0001,6.3e-9", "raw:0.001,9.6e-7", "raw:0.012,2.2e-4"],
+}
+TOLERANCES = {"psnr_noisy": 0.01, "ssim_noisy": 0.001, "psnr": 0.01, "ssim": 0.001}
+
+
+def add(name, model_dir, facts, overwrite=False):
+    """Puts the network of a training into saved_models/, with a model.json that tells its story.
+
+    Args:
+        name: str, the model's name.
+        model_dir: folder of a finished training.
+        facts: dict of what no file knows: "data", "data_license", "hardware", "license", and
+            "start", what was trained before, if the name of the initial model does not tell it,
+            and "earlier_hours", for how many hours.
+        overwrite: whether a model of this name may be replaced.
+
+    Returns:
+        `pathlib.Path` of the model's folder.
+
+    Raises:
+        FileExistsError: if there is one, without `overwrite`.
+        ModelError: if the training cannot be read, or has not come to its end.
+    """
+    source, target = pathlib.Path(model_dir), shipped.SHIPPED / name
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists already; --overwrite replaces it.")
+    denoiser = Denoiser.load(source)
+    try:
+        record = json.loads((source / "run.json").read_text())
+        recipe = record["recipe"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{source}/run.json: cannot be read ({error}).") from error
+    if denoiser.info.get("epochs") != recipe["epochs"]:
+        raise ModelError(
+            f"{source}: {denoiser.info.get('epochs')} of {recipe['epochs']} epochs are done; let "
+            "the training come to its end."
+        )
+    network = denoiser.network
+    images = record["data"]["images"] - len(record["data"].get("held_out", []))
+    steps = recipe["epochs"] * max(1, images * recipe["crops_per_image"] // recipe["batch_size"])
+    started = time.mktime(time.strptime(record["started"][:19], "%Y-%m-%dT%H:%M:%S"))
+    info = denoiser.info | {
+        "license": facts["license"],
+        "sha256": shipped.checksum(source / NETWORK_FILE),
+        "parameters": network.count_params(),
+        "multiply_adds": round(multiply_adds(network)),
+        "training": {
+            "command": _command(record.get("changes", [record])[-1]["command"]),
+            "changes": [
+                f"at step {change['step']:,} {'; '.join(change['changed'])}"
+                for change in record.get("changes", [])
+            ],
+            "recipe": recipe,
+            "start": facts.get("start") or _start(recipe["initial_model"]),
+            "data": facts["data"],
+            "data_license": facts["data_license"],
+            "images": images,
+            "steps": steps,
+            "hardware": facts["hardware"],
+            "earlier_hours": facts.get("earlier_hours", 0.0),
+            "hours": round((os.path.getmtime(source / NETWORK_FILE) - started) / 3600, 2),
+            "versions": record["versions"],
+        },
+    }
+    target.mkdir(parents=True, exist_ok=True)
+    with atomic_file(target / NETWORK_FILE, overwrite=True) as temporary:
+        shutil.copyfile(source / NETWORK_FILE, temporary)
+    write_json(target / INFO_FILE, info)
+    return target
+
+
+def _start(initial_model):
+    return (
+        f"the weights of `{pathlib.Path(initial_model).name}`"
+        if initial_model
+        else "random weights"
+    )
+
+
+def _command(argv):
+    """The command of a training as others would type it, without the folders of this machine."""
+    words = list(argv[1:])
+    lines = ["n2n-train"]
+    while words:
+        name, equals, value = words.pop(0).removeprefix("--").partition("=")
+        if not equals and words and not words[0].startswith("--"):
+            value = words.pop(0)
+        value = {"data_dir": "PHOTOS", "model_dir": "RUN"}.get(name, value)
+        if name == "initial_model":
+            value = pathlib.Path(value).name
+        if name != "allow_changed_flags":
+            lines.append(f"--{name} {value}".rstrip())
+    return " ".join(lines)
+
+
+def measure(name, folders, progress=lambda results, total, what: results):
+    """Figures of a shipped model: one noise realisation per image, drawn with seed 101.
+
+    Args:
+        name: name of the model.
+        folders: dict of data set name to folder of clean images. The photographs of scikit-image
+            are always measured, as "embedded".
+        progress: callable(iterable of results, their number, text) -> the iterable.
+
+    Returns:
+        list of dicts: "noise", "data", "images" and the names of
+        `n2n_tf.evaluation.protocol.FIGURES`.
+    """
+    denoiser = Denoiser.load(name)
+    sets = {EMBEDDED: embedded_clean(denoiser.channels)}
+    sets |= {data: load_clean(path, denoiser.channels) for data, path in folders.items()}
+    denoise = functools.partial(denoise_planes, denoiser) if denoiser.channels == 4 else denoiser
+    own, rows = denoiser.info["noise"], []
+    for noise in [own, *ALSO.get(own, [])]:
+        for data, images in sets.items():
+            stream = np.random.RandomState(SEED)
+            results = evaluate(denoise, images, parse_noise(noise), stream)
+            kept = list(progress(results, len(images), f"{name} {noise} {data}"))
+            rows.append({"noise": noise, "data": data, "images": len(images)} | average(kept))
+    return rows
+
+
+def save_results(name, rows):
+    """Writes a model's results.json; data sets that were not measured now keep their figures."""
+    noise = shipped.said_by(name, INFO_FILE)["noise"]
+    path = shipped.SHIPPED / name / RESULTS_FILE
+    measured = {row["data"] for row in rows}
+    before = shipped.said_by(name, RESULTS_FILE)["results"] if path.exists() else []
+    rows = rows + [row for row in before if row["data"] not in measured]
+    write_json(path, {"noise": noise, "seed": SEED, "repeats": 1, "results": rows})
+
+
+def disagreements(name, rows):
+    """Lines that say where new figures differ from those of a model's results.json.
+
+    A difference is more than 0.01 dB, or 0.001 in SSIM; a figure that is missing is one too.
+    """
+    known = {
+        (row["noise"], row["data"]): row for row in shipped.said_by(name, RESULTS_FILE)["results"]
+    }
+    lines = []
+    for row in rows:
+        said = known.get((row["noise"], row["data"]))
+        where = f"{name}, {row['noise']}, {row['data']}"
+        if said is None:
+            lines.append(f"{where}: {RESULTS_FILE} has no figure.")
+            continue
+        lines += [
+            f"{where}: {figure} is {row[figure]:.4f}, {RESULTS_FILE} says {said[figure]:.4f}."
+            for figure, tolerance in TOLERANCES.items()
+            if not abs(row[figure] - said[figure]) <= tolerance
+        ]
+    return lines
+
+
+def card(name):
+    """MODEL_CARD.md of a shipped model, from its model.json and results.json."""
+    info, results = (shipped.said_by(name, file) for file in (INFO_FILE, RESULTS_FILE))
+    training, recipe = info["training"], info["training"]["recipe"]
+    kind = KINDS[info["channels"]]
+    default = (
+        f" The default of `n2n-denoise` for {kind} images." if name in DEFAULTS.values() else ""
+    )
+    regime = {
+        "fresh": "fresh: new noise on the clean photograph for every crop, as the paper's code "
+        "does. So the training saw many noisy versions of one scene, which single noisy images "
+        "would not give",
+        "frozen": "frozen: each photograph had one noise field for good, as single noisy images "
+        "have",
+    }[recipe["noise_realization"]]
+    folders = " ".join(f"--data_dir {row}" for row in _data_sets(results) if row != EMBEDDED)
+    lines = [
+        f"# {name}",
+        "",
+        f"Denoises {_WORDS[kind]}.{default}",
+        "",
+        f"`n2n-denoise --model {name} INPUT -o OUTPUT`, or in Python "
+        f'`Denoiser.load("{name}")(image)`.',
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| network | {info['network']}, {recipe['features']} features (the paper's U-Net has 48), "
+        f"{info['parameters']:,} parameters, {info['multiply_adds']:,} multiply-adds per pixel |",
+        f"| noise it was trained on | {_noise_words(info['noise'])} |",
+        f"| noise realisation | {regime} |",
+        f"| method | Neighbor2Neighbor, gamma {recipe['gamma']:g}{_method_words(recipe)} |",
+        f"| training data | {training['images']} photographs: {training['data']} |",
+        f"| licence of the training data | {training['data_license']} |",
+        f"| start | {training['start']} |",
+        f"| steps | {training['steps']:,} ({recipe['epochs']} epochs) of {recipe['batch_size']} "
+        f"crops of {recipe['patch_size']} x {recipe['patch_size']}"
+        f"{' cells of 2 x 2 pixels' if kind == 'raw' else ' pixels'} |",
+        *(f"| changed on the way | {change} |" for change in training["changes"]),
+        f"| hardware | {training['hardware']}; {_hours(training)} by the clock |",
+        f"| licence of the weights | {info['license']} |",
+        f"| SHA-256 of {NETWORK_FILE} | `{info['sha256']}` |",
+        "",
+        "## Figures",
+        "",
+        "PSNR in dB / SSIM, means over images, one noise realisation per image"
+        + (
+            ". Photographs are unprocessed to linear raw, denoised as `n2n-denoise` does it, with "
+            "levels and detail kept, and compared as floats with peak 1. `raw:SHOT,READ` has the "
+            "variance SHOT * signal + READ; 0.0001 is a base ISO, 0.012 a very high one."
+            if kind == "raw"
+            else ", the paper's protocol otherwise (8 bits, seed 101)."
+        ),
+        "",
+        "| noise | images | noisy | denoised |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {row['noise']} | {row['data']} ({row['images']}) | "
+            f"{row['psnr_noisy']:.2f} / {row['ssim_noisy']:.4f} | "
+            f"{row['psnr']:.2f} / {row['ssim']:.4f} |"
+            for row in results["results"]
+        ),
+        "",
+        f'"{EMBEDDED}" are photographs that scikit-image ships. Measured by '
+        f"`n2n-models verify --only {name} {folders}`"
+        + (
+            "."
+            if kind == "raw"
+            else f", a single figure by `n2n-evaluate --model {name} --repeats 1 --noise "
+            f"{info['noise']} {folders.split(' --')[0]}`."
+        ),
+        "",
+        "## Limits",
+        "",
+        _limits(kind, recipe),
+        "",
+        "## Trained by",
+        "",
+        "```sh",
+        training["command"].replace(" --", " \\\n    --"),
+        "```",
+        "",
+        "with " + ", ".join(f"{key} {value}" for key, value in training["versions"].items()) + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_WORDS = {
+    "gray": "gray images, and colour ones plane by plane",
+    "RGB": "colour photographs and other RGB images",
+    "raw": "Bayer mosaics of cameras, packed to four planes",
+}
+
+
+def _noise_words(name):
+    noise = parse_noise(name)
+    if noise.kind == "gauss":
+        low, high = (f"{255 * level:g}" for level in (noise.low, noise.high))
+        levels = low if low == high else f"{low} to {high}"
+        return f"`{name}`: Gaussian, sigma {levels} on the 0..255 scale"
+    if noise.kind == "poisson":
+        levels = f"{noise.low:g}" if noise.low == noise.high else f"{noise.low:g} to {noise.high:g}"
+        return f"`{name}`: Poisson, {levels} photons at white"
+    return f"`{name}`: shot and read noise after Brooks et al. 2019, from a low to a high ISO"
+
+
+def _method_words(recipe):
+    words = []
+    if recipe["gamma_delay"]:
+        words.append(f"0 for the first {100 * recipe['gamma_delay']:g} % of the epochs")
+    if recipe["balance"]:
+        words.append("losses balanced over noise levels")
+    if recipe["ema_decay"]:
+        words.append(f"moving averages of the weights ({recipe['ema_decay']:g})")
+    return "".join(f"; {word}" for word in words)
+
+
+def _limits(kind, recipe):
+    if kind == "raw":
+        return (
+            "Trained on photographs unprocessed to raw, not on any camera's own raws, and on "
+            "Gaussian noise of that variance. X-Trans and monochrome sensors are not its kind. A "
+            "training on raws of your own camera (`n2n-train --channels 4 --noise none "
+            f"--initial_model unet_raw --network {recipe['network']} --features "
+            f"{recipe['features']}`) suits them better."
+        )
+    return (
+        "Noise that is independent from pixel to pixel, of the kind above. What cameras save as "
+        "JPEG is not: demosaicing spreads noise over neighbours, and much of it stays. Denoise the "
+        "raw file, or reduce the picture to half its size first. Noise of other kinds, and far "
+        "stronger than that of the training, is left or smeared; fine texture under strong noise "
+        "is smoothed."
+    )
+
+
+def _hours(training):
+    earlier = training["earlier_hours"]
+    return f"{training['hours']:g} h" + (f" after {earlier:g} h" if earlier else "")
+
+
+def _data_sets(results):
+    return list(dict.fromkeys(row["data"] for row in results["results"]))
+
+
+def overview():
+    """README.md of saved_models/: one table of all models."""
+    lines = [
+        "# Shipped models",
+        "",
+        "`n2n-denoise` takes them by name, and without `--model` the one marked as default for the "
+        "kind of image. Each folder's MODEL_CARD.md says how the model came to be. PSNR in dB, "
+        "noisy to denoised, one noise realisation per image; parameters and multiply-adds per "
+        "pixel are the network's cost. Written by `n2n-models cards`.",
+        "",
+        "| model | images | noise | Kodak | Set14 | parameters | MAC/pixel | training |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in shipped.shipped_models():
+        info, results = (shipped.said_by(name, file) for file in (INFO_FILE, RESULTS_FILE))
+        training = info["training"]
+        default = ", default" if name in DEFAULTS.values() else ""
+        own = {r["data"]: r for r in results["results"] if r["noise"] == results["noise"]}
+        figures = [
+            f"{own[data]['psnr_noisy']:.2f} → {own[data]['psnr']:.2f}" if data in own else "-"
+            for data in ("Kodak", "Set14")
+        ]
+        lines.append(
+            f"| [{name}]({name}/{CARD_FILE}) | {KINDS[info['channels']]}{default} | "
+            f"{info['noise']} | {figures[0]} | {figures[1]} | {info['parameters']:,} | "
+            f"{info['multiply_adds']:,} | {training['steps']:,} steps, {_hours(training)}, "
+            f"{training['recipe']['noise_realization']} noise |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def documents():
+    """What is written from the models' figures: dict of path to text."""
+    cards = {shipped.SHIPPED / n / CARD_FILE: card(n) for n in shipped.shipped_models()}
+    return cards | {shipped.SHIPPED / "README.md": overview()}
+
+
+def write_cards():
+    """Writes the card of every model and the table of all; returns how many documents that is."""
+    written = documents()
+    for path, text in written.items():
+        with atomic_file(path, overwrite=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return len(written)

@@ -1,0 +1,57 @@
+"""The network that a training leaves: averaged if that was asked for, and written every epoch."""
+
+import keras
+
+import n2n_tf
+from n2n_tf.model_files.keras_file import describe, save_network
+
+
+def optimizer_of(model):
+    """The optimizer itself, without the loss scaling that mixed_float16 wraps around it."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+
+
+class FinalNetwork(keras.callbacks.Callback):
+    """The network as it is validated and saved: with averaged weights if the optimizer has them.
+
+    A network of its own, since weights swapped in and out, as `SwapEMAWeights` does it by adding
+    and subtracting, do not come back bit for bit.
+
+    Attributes:
+        network: functional `keras.Model`, up to date at the beginning and after every epoch.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        averages = optimizer_of(model).use_ema
+        self.network = keras.models.clone_model(model.network) if averages else model.network
+
+    def on_train_begin(self, logs=None):
+        """Takes the averages of a training that continues."""
+        self.on_epoch_end(0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Takes the averages."""
+        if self.network is not self.model.network:
+            averages = optimizer_of(self.model)._model_variables_moving_average
+            for variable, average in zip(self.network.trainable_variables, averages, strict=True):
+                variable.assign(average)
+
+
+class SavedNetwork(keras.callbacks.Callback):
+    """Writes the bare network and its model.json after every epoch, ready for `Denoiser.load`."""
+
+    def __init__(self, model_dir, recipe, network):
+        super().__init__()
+        self.model_dir, self.recipe, self.network = model_dir, recipe, network
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Replaces the files of the epoch before."""
+        info = describe(
+            self.network,
+            noise=self.recipe.noise,
+            noise_realization=self.recipe.noise_realization,
+            epochs=epoch + 1,
+            version=n2n_tf.__version__,
+        )
+        save_network(self.network, self.model_dir, info, overwrite=True)

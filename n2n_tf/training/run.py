@@ -1,0 +1,286 @@
+"""A training in a folder: it can be stopped at any moment and started again where it was."""
+
+import contextlib
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.method.schedules import PaperSchedule
+from n2n_tf.method.trainer import Neighbor2Neighbor
+from n2n_tf.networks.initial_weights import transfer
+from n2n_tf.pipelines.files.atomic_files import remove_leftovers
+from n2n_tf.pipelines.noise.independence import correlation_warning
+from n2n_tf.pipelines.training.batches import steps_per_epoch
+from n2n_tf.pipelines.training.holdout import Subset, choose_held_out
+from n2n_tf.training import strategies
+from n2n_tf.training.checkpoints import Checkpoint, parse_interval
+from n2n_tf.training.epoch_figures import Figures, batches_of
+from n2n_tf.training.final_network import FinalNetwork, SavedNetwork, optimizer_of
+from n2n_tf.training.finite_guard import BadStep, FiniteGuard, StopOnSignal
+from n2n_tf.training.logs import ProgressBar, TensorBoardLog
+from n2n_tf.training.recipes import build_network
+from n2n_tf.training.record import RunRecord, TrainingError, only_process
+
+MOST_ROLLBACKS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Conduct:
+    """How a training is run, which does not change what it computes.
+
+    Attributes:
+        checkpoint_every: how often a checkpoint is written within an epoch: minutes, like "5m", or
+            steps, like "200".
+        on_nan: "stop" at the first step whose loss or state is NaN or infinite, or "rollback" to
+            the last checkpoint and go on with half the learning rate, at most 5 times.
+        allow_changed: whether another recipe or other data may continue the training in the folder.
+
+    Raises:
+        ValueError: if `checkpoint_every` is neither.
+    """
+
+    checkpoint_every: str = "5m"
+    on_nan: str = "stop"
+    allow_changed: bool = False
+
+    def __post_init__(self):
+        parse_interval(self.checkpoint_every)
+
+
+def train(recipe, images, model_dir, validation=(), conduct=None, say=print, strategy=None):
+    """Trains a network from noisy images, or continues the training that `model_dir` holds.
+
+    Args:
+        recipe: `n2n_tf.training.recipes.Recipe`.
+        images: `n2n_tf.pipelines.files.image_folder.ImageFolder`.
+        model_dir: folder; receives run.json, checkpoints/, logs/ (TensorBoard), and, after every
+            epoch, network.keras and model.json, which `Denoiser.load(model_dir)` takes.
+        validation: list of (name, clean uint8 or uint16 image) denoised after every epoch.
+        conduct: `Conduct`. Default: `Conduct()`.
+        say: callable for lines of text.
+        strategy: from `n2n_tf.training.strategies.choose`; of several workers all see the same
+            model_dir, and only the chief writes and speaks. Default: one device.
+
+    Returns:
+        The trained `Neighbor2Neighbor`.
+
+    Raises:
+        TrainingError: if another process trains in `model_dir`, it holds a training with another
+            recipe or other data, or no undamaged checkpoint; or if a step goes wrong, an image
+            cannot be read any more, or a checkpoint cannot be written.
+        TrainingStopped: after SIGTERM or Ctrl-C, when the state is saved.
+        StrategyError: if another worker stops, or has another recipe, other data or another
+            model_dir.
+    """
+    model_dir, conduct = pathlib.Path(model_dir), conduct or Conduct()
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategies.losses_told(strategy), contextlib.ExitStack() as stack:
+        if strategies.is_chief(strategy):
+            model_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(only_process(model_dir))
+        record = RunRecord(model_dir, recipe, images, conduct.allow_changed)
+        held_out = _held_out(record, recipe, images, validation)
+        told = f"{recipe} {images.fingerprint} {held_out.names}"
+        strategies.agree(strategy, "recipe or data", told)
+        if not strategies.is_chief(strategy):
+            validation, say = (), lambda line: None
+        keras.utils.set_random_seed(recipe.seed)
+        keras.mixed_precision.set_global_policy(recipe.precision)
+        with strategy.scope():
+            model = _model(recipe)
+        _Training(model, recipe, held_out, model_dir, conduct, say).run(record, validation)
+        return model
+
+
+def _held_out(record, recipe, images, validation):
+    """The images held out: those of the training in the folder, or a new choice."""
+    if record.held_out is not None:
+        return Subset(images, record.held_out)
+    share = 0.0 if validation and recipe.holdout is None else recipe.holdout
+    return Subset(images, choose_held_out(images.names, share, recipe.seed))
+
+
+def _model(recipe):
+    model = Neighbor2Neighbor(
+        build_network(recipe),
+        recipe.gamma,
+        recipe.subsampler,
+        seed=recipe.seed,
+        balance=recipe.balance,
+    )
+    # XLA is left off: measured 2.3 times slower on CPUs, and one numeric path for all machines.
+    optimizer = keras.optimizers.Adam(
+        recipe.learning_rate,
+        use_ema=recipe.ema_decay > 0,
+        ema_momentum=recipe.ema_decay,
+    )
+    model.compile(optimizer=optimizer, jit_compile=False)
+    model.optimizer.build(model.network.trainable_variables)
+    return model
+
+
+class _Training:
+    """One run of a training, from a checkpoint or the beginning to the end or a stop."""
+
+    def __init__(self, model, recipe, held_out, model_dir, conduct, say):
+        self.model, self.recipe, self.held_out = model, recipe, held_out
+        self.model_dir, self.conduct, self.say = model_dir, conduct, say
+        self.images = held_out.rest()
+        self.strategy = model.distribute_strategy
+        self.chief = strategies.is_chief(self.strategy)
+        self.per_epoch = steps_per_epoch(
+            len(self.images), recipe.batch_size, recipe.crops_per_image
+        )
+        self.total = recipe.epochs * self.per_epoch
+        self.checkpoint = Checkpoint(
+            model_dir / "checkpoints", self.per_epoch, conduct.checkpoint_every, self.chief
+        )
+
+    def run(self, record, validation):
+        """Restores, trains, and leaves the final weights in the model."""
+        restored = self.checkpoint.restore(self.model, self.say)
+        if not restored and self.recipe.initial_model is not None:
+            self._start_from(self.recipe.initial_model)
+        step = self.checkpoint.step
+        what = "checkpoint; model_dir must be the same storage for all"
+        strategies.agree(self.strategy, what, step)
+        final = FinalNetwork(self.model)
+        reports = []
+        if self.chief:
+            self._prepare_folder(record, restored)
+            reports = self._reports(final, validation)
+        if step >= self.total:
+            self._finish(final, reports)
+            return
+        self.say(f"{'Continuing' if step else 'Starting'} at step {step + 1} of {self.total}.")
+        self._warn(step)
+        recipe = self.recipe
+        schedule = PaperSchedule(
+            recipe.epochs, self._learning_rate(), recipe.gamma, recipe.gamma_delay
+        )
+        guard = FiniteGuard(self.recipe, self.images.names, self.checkpoint)
+        if not self.chief:
+            self._fit_all(schedule, guard, [schedule, guard, self.checkpoint])
+            return
+        figures, saved, log = reports
+        progress = ProgressBar(self.recipe, self.total, self.checkpoint)
+        stop = StopOnSignal(self.checkpoint, self.say)
+        # Saved before it is reported: nothing is told that was not kept.
+        callbacks = [schedule, guard, final, figures, self.checkpoint, saved, log, progress, stop]
+        with contextlib.closing(progress), stop.listening():
+            self._fit_all(schedule, guard, callbacks)
+
+    def _start_from(self, name):
+        network = Denoiser.load(name).network
+        if network is None:
+            raise TrainingError(f"{name}: is an export; a training starts from the network itself.")
+        try:
+            transfer(self.model.network, network)
+        except ValueError as error:
+            raise TrainingError(f"{name}: no training can start from it here. {error}") from error
+        self.say(f"The weights of {name} are where it starts.")
+
+    def _reports(self, final, validation):
+        figures = Figures(self.recipe, self.images, self.held_out, validation, final.network)
+        saved = SavedNetwork(self.model_dir, self.recipe, final.network)
+        log = TensorBoardLog(self.model_dir / "logs", self.checkpoint, figures, self.say)
+        return figures, saved, log
+
+    def _prepare_folder(self, record, restored):
+        remove_leftovers(self.model_dir)
+        self.checkpoint.clean()
+        record.write(self.held_out.names, self.checkpoint.step)
+        if not restored:  # a checkpoint to roll back to; and a full disk is found out now
+            self.checkpoint.set_model(self.model)
+            self.checkpoint.save()
+
+    def _finish(self, final, reports):
+        """Writes what a kill after the last checkpoint left unwritten."""
+        optimizer_of(self.model).finalize_variable_values(self.model.network.trainable_variables)
+        if reports:
+            final.set_model(self.model)
+            final.on_train_begin()
+            _, saved, log = reports
+            saved.on_epoch_end(self.recipe.epochs - 1)
+            log.on_train_begin()
+        self.say(
+            f"This training is complete ({self.recipe.epochs} epochs); its network is in "
+            f"{self.model_dir}."
+        )
+
+    def _warn(self, step):
+        if self.held_out.names:
+            self.say(f"Held out for val_loss: {len(self.held_out)} images (--holdout).")
+        looks = self.recipe.noise == "none" and not step and self.chief
+        if looks and (warning := correlation_warning(self.images)):
+            self.say(f"Warning: {warning}")
+
+    def _learning_rate(self):
+        return self.recipe.learning_rate * 0.5**self.checkpoint.rollbacks
+
+    def _fit_all(self, schedule, guard, callbacks):
+        while self.checkpoint.step < self.total:
+            try:
+                self._fit(callbacks)
+            except BadStep as bad:
+                self._roll_back(bad)
+                schedule.learning_rate = self._learning_rate()
+            except tf.errors.OpError as error:
+                if not self.images.failure:
+                    raise
+                guard.undo_unmade_step()
+                raise self._data_lost() from error
+
+    def _fit(self, callbacks):
+        """Fits to the end of an interrupted epoch, or else all that are left."""
+        start = self.checkpoint.step
+        epoch, done = divmod(start, self.per_epoch)
+        batches = self.strategy.distribute_datasets_from_function(
+            lambda worker: batches_of(self.images, self.recipe, self.per_epoch, start, worker)
+        )
+        self.model.fit(
+            batches,
+            initial_epoch=epoch,
+            epochs=epoch + 1 if done else self.recipe.epochs,
+            steps_per_epoch=self.per_epoch - done,
+            callbacks=callbacks,
+            verbose=0,
+            shuffle=False,
+        )
+        strategies.agree(self.strategy, "step", self.checkpoint.step)  # the chief has written
+        if self.checkpoint.step < self.total:
+            self.checkpoint.restore(self.model, self.say)  # `fit` leaves averaged weights behind
+
+    def _roll_back(self, bad):
+        batches = batches_of(self.images, self.recipe, self.per_epoch, self.checkpoint.step)
+        pixels = np.asarray(next(iter(batches)))
+        told = f"{bad} Its noisy pixels lie in {pixels.min():.3g} .. {pixels.max():.3g}. "
+        if self.conduct.on_nan == "stop" or self.checkpoint.rollbacks >= MOST_ROLLBACKS:
+            raise TrainingError(
+                f"{told}Nothing of it was saved; the checkpoint of step "
+                f"{self.checkpoint.saved_step} is good. Are these files as they should be? If so, "
+                "the same command with --on_nan=rollback continues from there with half the "
+                f"learning rate (done {self.checkpoint.rollbacks} times so far, "
+                f"{MOST_ROLLBACKS} at most), or give --learning_rate={self._learning_rate() / 10:g}"
+                " --allow_changed_flags."
+            ) from bad
+        strategies.agree(self.strategy, "step", self.checkpoint.step)
+        self.checkpoint.roll_back(self.model, self.say)
+        self.say(
+            f"{told}Back to the checkpoint of step {self.checkpoint.step}, with learning rates "
+            f"{0.5**self.checkpoint.rollbacks:g} of the recipe's."
+        )
+
+    def _data_lost(self):
+        """Saves the steps done; returns the error that ends the training."""
+        if self.checkpoint.step % self.per_epoch:
+            self.checkpoint.save_within_epoch()
+        return TrainingError(
+            f"{self.images.failure} It was readable when the training began. Step "
+            f"{self.checkpoint.saved_step} is saved: bring the file back as it was, and the same "
+            "command continues."
+        )

@@ -1,0 +1,1 @@
+"""Image files and folders: read, checked, written whole or not at all."""

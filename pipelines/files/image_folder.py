@@ -1,0 +1,142 @@
+"""A folder of training images: checked once at the start, decoded again on demand, cached."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import pathlib
+import threading
+
+import numpy as np
+
+from n2n_tf.pipelines.files.image_files import (
+    ImageFileError,
+    decode_image,
+    list_images,
+    read_file,
+    to_channels,
+    to_float,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """An image that is not used, and why."""
+
+    path: pathlib.Path
+    reason: str
+
+
+class ImageFolder:
+    """The usable images below a folder, sorted by relative path, with a bounded pixel cache.
+
+    Every file is decoded once when the folder is opened, so that an unreadable file is known
+    before training begins. Decoded pixels stay in memory while they fit into `cache_bytes`; images
+    beyond it are decoded again at each use. (Under shuffled access keeping the first ones is as
+    good as evicting: each image is needed once per epoch.)
+
+    Args:
+        root: folder, searched recursively.
+        channels: 1 or 3; gray and RGB are converted into each other, alpha is dropped.
+        min_side: images with a shorter side in pixels are skipped.
+        max_side: None, or images with a longer side in pixels are skipped. The paper's filter is
+            `min_side=256, max_side=512`.
+        white_level: number that becomes 1.0. Default: 255 or 65535 by the file's type.
+        cache_bytes: bound on the decoded pixels kept in memory.
+        progress: callable(iterable, total) -> iterable, e.g. tqdm.
+
+    Attributes:
+        paths: usable files. names: the same relative to `root`, with forward slashes.
+        sizes: (height, width) of each in pixels.
+        skipped: list of `Skipped`.
+        fingerprint: hexadecimal digest of names and contents of the usable files.
+
+    Raises:
+        ImageFileError: if no image is usable.
+    """
+
+    def __init__(
+        self,
+        root,
+        channels=3,
+        min_side=1,
+        max_side=None,
+        white_level=None,
+        cache_bytes=2 << 30,
+        progress=None,
+    ):
+        self.root, self.channels = pathlib.Path(root), channels
+        self.min_side, self.max_side, self.white_level = min_side, max_side, white_level
+        self._room, self._room_lock, self._cache = cache_bytes, threading.Lock(), {}
+        self.paths, self.sizes, self.skipped = [], [], []
+        self._scan(list_images(root), progress or (lambda items, total: items))
+        self.names = [p.relative_to(self.root).as_posix() for p in self.paths]
+        if not self.paths:
+            first = self.skipped[0]
+            raise ImageFileError(
+                f"{root}: none of its {len(self.skipped)} images is usable; "
+                f"the first: {first.path.name}: {first.reason}"
+            )
+
+    def _scan(self, files, progress):
+        digest = hashlib.sha256()
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = progress(pool.map(self._check, files), len(files))
+            for path, result in zip(files, results, strict=True):
+                if isinstance(result, str):
+                    self.skipped.append(Skipped(path, result))
+                    continue
+                pixels, size, checksum = result
+                self.sizes.append(size)
+                if pixels is not None:
+                    self._cache[len(self.paths)] = pixels
+                self.paths.append(path)
+                name = path.relative_to(self.root).as_posix()
+                digest.update(name.encode(errors="surrogatepass") + b"\0" + checksum)
+        self.fingerprint = digest.hexdigest()[:16]
+
+    def _check(self, path):
+        """Returns (pixels, or None without room; size; checksum), or the reason for skipping."""
+        try:
+            data = read_file(path)
+            pixels = self._decode(data, path)
+        except ImageFileError as error:
+            return str(error).removeprefix(f"{path}: ")
+        height, width = pixels.shape[:2]
+        if min(height, width) < self.min_side:
+            return f"{width} x {height} pixels, below {self.min_side}."
+        if self.max_side and max(height, width) > self.max_side:
+            return f"{width} x {height} pixels, above {self.max_side}."
+        with self._room_lock:  # here, not in _scan: what does not fit is freed at once
+            fits = pixels.nbytes <= self._room
+            self._room -= pixels.nbytes * fits
+        return pixels if fits else None, (height, width), hashlib.sha256(data).digest()
+
+    def _decode(self, data, path):
+        pixels = to_channels(decode_image(data, path).pixels, self.channels)
+        return np.array(pixels, order="C")  # a copy: a view would keep the alpha in memory too
+
+    def __len__(self):
+        return len(self.paths)
+
+    def load(self, index):
+        """Returns image `index` as float32 [height, width, channels] in nominal range [0, 1].
+
+        Raises:
+            ImageFileError: if the file has vanished or was damaged since the folder was opened.
+        """
+        return self.crop(index, 0, 0, *self.sizes[index])
+
+    def crop(self, index, top, left, height, width):
+        """The same of a part of the image, which costs no more than the part if it is cached.
+
+        Raises:
+            ImageFileError: also if the file has another size now.
+        """
+        pixels = self._cache.get(index)
+        if pixels is None:
+            path = self.paths[index]
+            pixels = self._decode(read_file(path), path)
+            if pixels.shape[:2] != self.sizes[index]:
+                raise ImageFileError(f"{path}: has changed its size since the training began.")
+        return to_float(pixels[top : top + height, left : left + width], self.white_level)

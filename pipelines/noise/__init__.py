@@ -1,0 +1,1 @@
+"""Synthetic noise, and whether the noise of given images is independent."""

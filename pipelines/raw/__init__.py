@@ -1,0 +1,1 @@
+"""Bayer mosaics and the camera files that hold them."""

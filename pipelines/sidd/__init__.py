@@ -1,0 +1,1 @@
+"""The SIDD data set: its MATLAB files, scenes and blocks."""

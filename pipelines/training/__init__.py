@@ -1,0 +1,1 @@
+"""Batches of noisy crops for a training run."""

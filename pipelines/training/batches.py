@@ -1,0 +1,202 @@
+"""Batches of noisy training images: the order of the tf.data stages, written once.
+
+Everything random is a function of (seed, number of the sample since the training began), so a
+training that starts again at step s sees exactly the batches it would have seen, whatever the
+number of parallel calls. Samples are numbered 0, 1, 2, ... over all epochs.
+"""
+
+import hashlib
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from n2n_tf.pipelines.noise.synthetic import Noise, add_noise
+from n2n_tf.pipelines.raw import bayer
+
+
+def steps_per_epoch(images, batch_size, crops_per_image=1):
+    """Whole batches in an epoch; what is left over is dropped, as in the official code."""
+    return max(1, images * crops_per_image // batch_size)
+
+
+def training_batches(
+    images,
+    noise,
+    *,
+    frozen,
+    patch_size=256,
+    batch_size=4,
+    epoch_steps=None,
+    augment=False,
+    seed=0,
+    start_step=0,
+    prepare=None,
+    worker=None,
+):
+    """Endless batches of noisy crops, continuing at any step.
+
+    Args:
+        images: `ImageFolder`, or anything with `__len__`, `names`, `sizes`, `channels` and
+            `crop(index, top, left, height, width)` -> float32 [height, width, channels].
+        noise: `n2n_tf.pipelines.noise.synthetic.Noise`.
+        frozen: True gives each image exactly one noise field, from (seed, name of the image): what
+            "only single noisy images" means. False draws fresh noise for every crop, as the paper's
+            code does.
+        patch_size: int, side of the crops in pixels. Smaller images are mirror-padded.
+        batch_size: int.
+        epoch_steps: int, batches per epoch; every image comes once before any comes again.
+            Default: `steps_per_epoch(len(images), batch_size)`.
+        augment: bool, random flips and rotations by 90 degrees (the paper uses none). Those of
+            packed raw keep its Bayer phase.
+        seed: int.
+        start_step: int, batches to leave out at the beginning (at no cost).
+        prepare: None, or callable(crop, seed) -> crop applied before the noise; the seed int64 [2]
+            is the image's if `frozen`, else the sample's.
+        worker: `tf.distribute.InputContext`, for `Strategy.distribute_datasets_from_function`: only
+            this worker's part of every batch is made, cut into one piece for each of its replicas,
+            one after another. Laid side by side, the pieces of all replicas are the batch. Default:
+            one worker with one replica.
+
+    Returns:
+        `tf.data.Dataset` of float32 [batch_size, patch_size, patch_size, channels], not clipped;
+        with `worker`, [batch_size // replicas, ...].
+
+    Raises:
+        ValueError: if the replicas of all workers cannot share a batch evenly.
+    """
+    worker = worker or tf.distribute.InputContext()
+    piece, workers = worker.get_per_replica_batch_size(batch_size), worker.num_input_pipelines
+    epoch_steps = epoch_steps or steps_per_epoch(len(images), batch_size)
+    epoch_samples = epoch_steps * batch_size
+    noise_seeds = tf.constant([frozen_seed(seed, name) for name in images.names], tf.int64)
+    sizes = tf.constant(images.sizes, tf.int32)
+    profiles = tf.constant(images.noise_profiles) if noise.kind == "profile" else None
+    raw = images.channels == 4 or prepare is not None
+    channels = 4 if raw else images.channels
+    size = patch_size + (raw and augment)  # a flip that keeps the Bayer phase costs one cell
+
+    def samples_of(epoch):
+        numbers = epoch * epoch_samples + tf.range(epoch_samples, dtype=tf.int64)
+        order = epoch_order(epoch, len(images), epoch_samples, seed)
+        ours = [
+            tf.reshape(of_all, (epoch_steps, workers, -1))[:, worker.input_pipeline_id]
+            for of_all in (numbers, order)
+        ]
+        return tf.data.Dataset.from_tensor_slices(tuple(tf.reshape(part, [-1]) for part in ours))
+
+    def noise_of(index):
+        if profiles is None:
+            return noise
+        return Noise("poisson_gaussian", shot=profiles[index, :, 0], read=profiles[index, :, 1])
+
+    def example(sample, index):
+        sample_seed = tf.stack([tf.constant(seed, tf.int64), sample])
+        crop_seed, flip_seed, noise_seed = tf.unstack(tf.random.split(sample_seed, 3, alg="philox"))
+        window = crop_window(sizes[index], size, crop_seed)
+        crop = tf.numpy_function(images.crop, [index, *window], tf.float32, stateful=False)
+        crop = tf.ensure_shape(crop, (None, None, images.channels))
+        if frozen:  # the noise that this place of the image has for good
+            noise_seed, place = noise_seeds[index], window[:2]
+        else:
+            place = 0, 0
+        if prepare:
+            crop = prepare(crop, noise_seed)
+        crop = add_noise(crop, noise_of(index), noise_seed, *place)
+        crop = mirror(crop, size)  # after the noise, so that a pixel and its mirror are one
+        if augment:
+            crop = random_bayer_flip(crop, flip_seed) if raw else random_flip(crop, flip_seed)
+        return tf.ensure_shape(crop, (patch_size, patch_size, channels))
+
+    first_epoch, done = divmod(start_step, epoch_steps)
+    return (
+        tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
+        .flat_map(samples_of)
+        .skip(done * batch_size // workers)  # only numbers until here: a start anywhere is cheap
+        .map(example, num_parallel_calls=os.cpu_count(), deterministic=True)
+        .batch(piece, drop_remainder=True)
+        .prefetch(2 * batch_size // workers // piece)  # the next batch is made during this one
+        .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        .with_options(_untuned())
+    )
+
+
+def _untuned():
+    """No autotuning: its thread sleeps for up to a minute, and whatever ends the batches waits."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
+
+
+def epoch_order(epoch, images, epoch_samples, seed):
+    """Which image each sample of an epoch shows.
+
+    Args:
+        epoch: int64 scalar tensor, counted from 0.
+        images: int, number of images.
+        epoch_samples: int, samples in an epoch.
+        seed: int.
+
+    Returns:
+        int32 [epoch_samples]: rounds of all images, each round in a new random order; the last one
+        may be cut short.
+    """
+    rounds = -(-epoch_samples // images)
+    # Negative, so that no order is drawn from the same random bits as the crop of a sample.
+    order_seed = tf.stack([tf.constant(seed, tf.int64), -1 - epoch])
+    # Sorting random numbers is uniform over all orders; `index_shuffle` is not: it knows 2**16.
+    keys = tf.random.stateless_uniform(
+        (rounds, images), order_seed, None, None, tf.int64, alg="philox"
+    )
+    return tf.reshape(tf.argsort(keys, axis=1, stable=True), (-1,))[:epoch_samples]
+
+
+def frozen_seed(seed, name):
+    """Seed [2] of an image's one noise field: it depends on the image's name, not on its place."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode(errors="surrogatepass")).digest()
+    return np.frombuffer(digest[:16], "<i8")
+
+
+def crop_window(image_size, size, seed):
+    """Draws a window of size x size pixels at a uniform offset, the last one included.
+
+    Args:
+        image_size: int tensor [2], height and width of the image.
+        size: int, side of the window; along an axis on which the image is shorter, the window is
+            the image.
+        seed: int tensor [2].
+
+    Returns:
+        `top, left, height, width`: int32 scalar tensors.
+    """
+    extent = tf.minimum(image_size, size)
+    free = image_size - extent
+    offset = tf.random.stateless_uniform((2,), seed, alg="philox") * tf.cast(free + 1, tf.float32)
+    offset = tf.minimum(tf.cast(offset, tf.int32), free)
+    return (*tf.unstack(offset), *tf.unstack(extent))
+
+
+def mirror(image, size):
+    """Mirrors an image [height, width, channels] at its bottom and right up to size x size."""
+    for axis in (0, 1):
+        last = tf.shape(image)[axis] - 1
+        index = tf.range(size) % tf.maximum(2 * last, 1)
+        image = tf.gather(image, tf.minimum(index, 2 * last - index), axis=axis)
+    return image
+
+
+def random_flip(image, seed):
+    """One of the 8 symmetries of the square, uniformly."""
+    turns, mirror = tf.unstack(
+        tf.random.stateless_uniform((2,), seed, 0, 4, tf.int32, alg="philox")
+    )
+    image = tf.image.rot90(image, turns)
+    return tf.cond(mirror % 2 == 0, lambda: image, lambda: tf.reverse(image, [1]))
+
+
+def random_bayer_flip(planes, seed):
+    """One of the 8 symmetries of packed raw [n, n, 4] in RGGB phase -> [n - 1, n - 1, 4].
+
+    Source: arXiv 1904.12945, Bayer preserving augmentation.
+    """
+    return bayer.pack(bayer.random_augment(bayer.unpack(planes, "RGGB"), seed), "RGGB")

@@ -1,0 +1,77 @@
+"""Images that a training never sees, for an early look at how it does on others."""
+
+import hashlib
+
+LEAST = 20  # images in a folder below which none is held out unasked
+SHARE = 0.03
+MOST = 64  # held out unasked: as many are scored in seconds
+
+
+def choose_held_out(names, share, seed):
+    """Which images are held out.
+
+    Args:
+        names: list of the images' names.
+        share: float in [0, 1), of the images, at least one if above 0; None: 3 % of 20 or more
+            images, at most 64; none of fewer.
+        seed: int.
+
+    Returns:
+        sorted list of names; the choice hangs on names and seed alone, not on their order.
+
+    Raises:
+        ValueError: if no image would be left to train on.
+    """
+    count = round((SHARE if share is None else share) * len(names))
+    if share is None:
+        count = min(max(count, 1), MOST) if len(names) >= LEAST else 0
+    elif share:
+        count = max(count, 1)
+    if count >= len(names):
+        raise ValueError(f"--holdout={share}: leaves none of {len(names)} images to train on.")
+
+    def key(name):
+        return hashlib.sha256(f"{seed}/held out/{name}".encode(errors="surrogatepass")).digest()
+
+    return sorted(sorted(names, key=key)[:count])
+
+
+class Subset:
+    """Some of a folder's images; it is read like the folder itself by `training_batches`.
+
+    Args:
+        images: `ImageFolder` or one of `n2n_tf.pipelines.training.sources`.
+        names: names of those to be kept.
+
+    Attributes:
+        whole: all images. failure: the last error in reading one: TensorFlow, which reads images
+            in threads of its own, passes only its text on.
+    """
+
+    def __init__(self, images, names):
+        kept = set(names)
+        self.whole, self.channels, self.failure = images, images.channels, None
+        self._indices = [i for i, name in enumerate(images.names) if name in kept]
+        self.names = [images.names[i] for i in self._indices]
+        self.sizes = [images.sizes[i] for i in self._indices]
+
+    def __len__(self):
+        return len(self.names)
+
+    def rest(self):
+        """The subset of all other images."""
+        kept = set(self.names)
+        return Subset(self.whole, [name for name in self.whole.names if name not in kept])
+
+    @property
+    def noise_profiles(self):
+        """Those of `RawFolder`, of the images kept."""
+        return self.whole.noise_profiles[self._indices]
+
+    def crop(self, index, top, left, height, width):
+        """float32 [height, width, channels], as the whole folder's."""
+        try:
+            return self.whole.crop(self._indices[index], top, left, height, width)
+        except (OSError, ValueError) as error:
+            self.failure = error
+            raise

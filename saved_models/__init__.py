@@ -1,0 +1,1 @@
+"""The shipped models, a folder each; README.md lists them."""

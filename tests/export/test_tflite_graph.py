@@ -1,0 +1,138 @@
+"""What files take and return: the translation to the network's own domain and back."""
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from n2n_tf.export.tflite_graph import wrap
+from n2n_tf.model_files.info import ModelError
+from n2n_tf.model_files.tflite_domain import decode, encode, finish
+from n2n_tf.model_files.tflite_file import read_tflite_info, write_tflite
+from n2n_tf.pipelines.raw import bayer
+from n2n_tf.pipelines.raw.frame import normalise_mosaic
+
+INFO = {"channels": 4, "size_multiple": 2, "halo": 2, "precision": "float32", "tile": None}
+FIXED = {"black_level": [60.0, 64.0, 68.0, 72.0], "white_level": 1023.0}
+MOSAIC = INFO | {
+    "input": "bayer_mosaic",
+    "dtype": "uint16",
+    "levels": FIXED,
+    "pattern": "RGGB",
+    "keeps_clipped": True,
+}
+
+
+def doubling(channels):
+    """A network one can compute by hand."""
+    x = keras.Input((None, None, channels))
+    return keras.Model(x, keras.layers.Rescaling(2.0)(x))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.sampled_from(["uint16", "float32"]), st.booleans())
+def test_encode_and_decode_are_inverse_but_for_rounding(seed, dtype, fixed):
+    noisy = np.random.default_rng(seed).normal(0.4, 0.2, (1, 4, 6, 4)).astype(np.float32)
+    info = MOSAIC | {"dtype": dtype, "levels": FIXED if fixed else "inputs"}
+    arguments = encode(noisy, info)
+    assert arguments["noisy"].shape == (1, 8, 12, 1) and arguments["noisy"].dtype == dtype
+    assert set(arguments) == ({"noisy"} if fixed else {"noisy", "black_level", "white_level"})
+    black, white = (FIXED["black_level"], 1023) if fixed else (1024, 16383)
+    span = white - np.asarray(black)
+    expected = np.maximum(noisy, -np.asarray(black) / span) if dtype == "uint16" else noisy  # raw 0
+    atol = 0.5 / span.min() + 1e-5 if dtype == "uint16" else 1e-5
+    np.testing.assert_allclose(decode(arguments["noisy"], info), expected, rtol=0, atol=atol)
+
+
+def test_a_mosaic_is_normalised_and_packed_as_raw_files_are(rng):
+    mosaic = rng.integers(0, 1024, (8, 12), dtype=np.uint16)
+    expected = bayer.pack(
+        normalise_mosaic(mosaic, FIXED["black_level"], FIXED["white_level"]), "RGGB"
+    )
+    got = decode(mosaic[None, ..., None], MOSAIC)
+    np.testing.assert_allclose(got[0], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("tile", [None, [4, 6]])
+@pytest.mark.parametrize("levels", [FIXED, "inputs"])
+def test_the_function_of_a_mosaic_file_against_float64(rng, precision, tile, levels):
+    info = MOSAIC | {"precision": precision, "tile": tile, "levels": levels}
+    info["keeps_clipped"] = precision == "float32"
+    mosaic = rng.integers(0, 1024, (8, 12), dtype=np.uint16)
+    mosaic[0, :3] = 1023, 1023, 700
+    black, white = np.array(FIXED["black_level"]), 1023.0
+    cells = np.tile(black.reshape(2, 2), (4, 6))
+    doubled = 2 * (mosaic - cells) / (white - cells) * (white - cells) + cells
+    expected = np.clip(doubled, 0, white)
+    if info["keeps_clipped"]:
+        expected = np.where(mosaic >= white, mosaic, expected)
+    function, signature = wrap(doubling(4), info)
+    arguments = {"noisy": mosaic[None, ..., None]}
+    if levels == "inputs":
+        arguments |= {"black_level": np.float32(black), "white_level": np.float32([white])}
+    assert [spec.name for spec in signature] == list(arguments)
+    got = function(*map(tf.constant, arguments.values()))["denoised"]
+    assert got.dtype == "uint16" and got.shape == (1, 8, 12, 1)
+    assert np.abs(got[0, ..., 0].numpy().astype(float) - expected).max() <= 0.501
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_function_of_an_rgb_file(rng, precision):
+    info = INFO | {"channels": 3, "input": "rgb_uint8", "precision": precision, "tile": [4, 4]}
+    pixels = rng.integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
+    function, (spec,) = wrap(doubling(3), info)
+    if precision == "int8":  # its own quantisation makes it uint8
+        assert spec.dtype == "float32"
+        got = function(tf.constant(pixels / np.float32(255)))["denoised"] * 255
+    else:
+        assert spec.dtype == "uint8"
+        got = function(tf.constant(pixels))["denoised"]
+        assert got.dtype == "uint8"
+    expected = np.minimum(2 * pixels.astype(float), 255)
+    np.testing.assert_allclose(np.asarray(got, float), expected, rtol=0, atol=1e-3)
+
+
+def test_finish_is_what_the_functions_do(rng):
+    noisy = rng.normal(0.5, 0.5, (1, 4, 6, 4)).astype(np.float32)
+    arguments = encode(noisy, MOSAIC)
+    taken = decode(arguments["noisy"], MOSAIC)
+    function, _ = wrap(doubling(4), MOSAIC)
+    got = decode(function(tf.constant(arguments["noisy"]))["denoised"].numpy(), MOSAIC)
+    np.testing.assert_allclose(got, finish(2 * taken, taken, MOSAIC), rtol=0, atol=0.6 / 950)
+
+
+def test_model_json_inside_beside_and_wrong(tmp_path):
+    path = tmp_path / "x.tflite"
+    write_tflite(path, b"....TFL3 something", MOSAIC)
+    assert path.read_bytes().startswith(b"....TFL3 something")
+    with zipfile.ZipFile(path) as archive:
+        assert json.loads(archive.read("model.json")) == MOSAIC
+    beside = tmp_path / "x.tflite.json"
+    good = json.loads(beside.read_text())
+    assert read_tflite_info(path) == good and good.keys() - MOSAIC.keys() == {"sha256"}
+    beside.unlink()
+    assert read_tflite_info(path) == MOSAIC
+
+    wrong = {
+        "tile": [[3, 4], [4], [4, 0], [4, "4"], 4, [4, 1 << 20], {}],
+        "input": ["mosaic", 3, None],
+        "levels": ["constant", {}, {"black_level": [1], "white_level": 2}, None, 5],
+        "dtype": ["float64", None],
+        "channels": [3],
+        "sha256": ["0" * 64],
+    }
+    for key, values in wrong.items():
+        for value in values:
+            beside.write_text(json.dumps(good | {key: value}))
+            with pytest.raises(ModelError, match=r"x\.tflite"):
+                read_tflite_info(path)
+    black_above_white = {"black_level": [64.0, 64.0, 64.0, 1023.0], "white_level": 1023.0}
+    beside.write_text(json.dumps(good | {"levels": black_above_white}))
+    with pytest.raises(ModelError, match="four black levels below a white level"):
+        read_tflite_info(path)
