@@ -30,9 +30,12 @@ from n2n_tf.model_files.keras_file import load_network
 from n2n_tf.networks.unet import unet
 from n2n_tf.pipelines.files import image_limits
 from n2n_tf.pipelines.files.image_files import ImageFileError, read_image, write_image
+from n2n_tf.pipelines.files.tiff_directories import TiffDirectories
 from n2n_tf.pipelines.noise.synthetic import Noise, parse_noise
 from n2n_tf.pipelines.raw.camera_files import read_raw
-from n2n_tf.pipelines.raw.frame import RawFileError
+from n2n_tf.pipelines.raw.dng import encode_dng
+from n2n_tf.pipelines.raw.frame import RawFileError, RawFrame
+from n2n_tf.pipelines.raw.tiff_tags import make_tag
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "benchmarks"))
 import soak_inputs
@@ -87,6 +90,18 @@ def tiff_of(width, height, compression=1, payload=bytes(64), **tags):
     return b"II*\0" + struct.pack("<I", 8 + len(payload)) + payload + directory
 
 
+def tiff_of_tags(code, count, big=False):
+    """A TIFF of one pixel whose many tags of one code all have the whole file as their values."""
+    counter, entry, number = ("<Q", "<HHQQ", "<Q") if big else ("<H", "<HHII", "<I")
+    size = struct.calcsize(entry) * count
+    plain = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 277: 1, 273: 8, 279: 1}
+    entries = [(plain_code, 4, 1, value) for plain_code, value in plain.items()]
+    entries = sorted(entries + [(code, 4, size // 4, 8)] * count)
+    body = struct.pack(counter, len(entries)) + b"".join(struct.pack(entry, *e) for e in entries)
+    header = b"II+\0\x08\0\0\0" if big else b"II*\0"
+    return header + struct.pack(number, 16 if big else 8) + body + bytes(8)
+
+
 def tiff_of_pages(count):
     """A chain of directories without pixels."""
     entries = b"".join(struct.pack("<HHII", code, 4, 1, 8) for code in (256, 257))
@@ -135,6 +150,9 @@ ASK_FOR_MUCH = {
         tiff_of(9999, 9999, offsets=8, rows=9999, lengths=0xFFFFFFF0),
         "larger than the file",
     ),
+    "tags that claim the same bytes": (tiff_of_tags(273, 3000), "tags are larger than the file"),
+    "the same in BigTIFF": (tiff_of_tags(273, 3000, big=True), "tags are larger than the file"),
+    "the same below EXIF": (tiff_of_tags(34665, 3000), "tags are larger than the file"),
     "an image within the TIFF": (tiff_of(8, 8, 34712), "compression is JPEG2000"),
     "a large JPEG within the TIFF": (tiff_of(8, 8, 7, BIG_JPEG.getvalue()), "larger than its tile"),
     "strip that inflates": (tiff_of(8, 8, 8, ZEROS), "damaged"),
@@ -181,6 +199,42 @@ def test_a_raw_that_claims_more_than_it_can_hold_is_refused(tmp_path, monkeypatc
     monkeypatch.setattr("n2n_tf.pipelines.raw.camera_files._MAX_PIXELS_PER_BYTE", 0.1)
     with pytest.raises(RawFileError, match=r"80 x 64 pixels are not in \d+ bytes"):
         read_raw(path)
+
+
+def test_tiles_of_a_raw_that_are_all_one_large_piece_are_refused_at_once(tmp_path):
+    """394 kB of offsets to the whole file would be 40 GB of copies."""
+    frame = RawFrame(random_mosaic(64, 80), "RGGB", (64.0,) * 4, 4095)
+    path, blob = tmp_path / "a.dng", bytearray(encode_dng(frame, frame.mosaic))
+    tags, _ = TiffDirectories(blob).read(TiffDirectories(blob).first)
+    number = 20_000
+    for code, values in ((324, [0] * number), (325, [4 * number] * number)):
+        index = [tag.code for tag in tags].index(code)
+        at = TiffDirectories(blob).first + 2 + 12 * index
+        struct.pack_into("<HHII", blob, at, code, 4, number, len(blob))
+        blob += struct.pack(f"<{number}I", *values)
+    path.write_bytes(blob)
+    begun = time.process_time()
+    with pytest.raises(RawFileError, match=r"a\.dng: corrupt or truncated: a JPEG in it"):
+        read_raw(path)
+    assert time.process_time() - begun < 3
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_raws_whose_tags_have_another_type_are_read_or_refused(tmp_path, seed):
+    """Text where a number belongs, or the other way round; NaN and infinity too."""
+    rng = np.random.default_rng(seed)
+    frame = RawFrame(random_mosaic(64, 80), "RGGB", (64.0,) * 4, 4095, make="Acme", iso=100)
+    exif = {33434: make_tag(12, 1e30), 33437: make_tag(12, np.inf), 34855: make_tag(12, np.nan)}
+    frame = dataclasses.replace(frame, exif=exif)
+    path, blob = tmp_path / "a.dng", bytearray(encode_dng(frame, frame.mosaic, compress=seed % 2))
+    places = [TiffDirectories(blob).first + 2 + 12 * n for n in range(24)]
+    for at in rng.choice(places, 1 + seed % 3, replace=False):
+        struct.pack_into("<H", blob, at + 2, rng.integers(1, 14))
+    path.write_bytes(blob)
+    try:
+        soak_inputs.read_and_write_raw(path)
+    except RawFileError as error:
+        assert str(error).startswith(str(path))
 
 
 # Models

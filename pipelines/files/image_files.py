@@ -14,6 +14,7 @@ from n2n_tf.pipelines.files.image_limits import (
     check_png,
     check_size,
     check_tiff,
+    check_tiff_tags,
 )
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -153,6 +154,7 @@ def _decode_tiff(data):
     """A TIFF of one page -> [H, W, samples]; alpha straight, black 0, upright."""
     import tifffile
 
+    check_tiff_tags(data)
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         page = tiff.pages.first
         check_tiff(tiff)

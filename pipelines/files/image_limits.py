@@ -10,6 +10,8 @@ import math
 import struct
 import zlib
 
+from n2n_tf.pipelines.files.tiff_directories import TiffDirectories
+
 # Beyond this a file is taken for a mistake or an attack: no camera has as many pixels, and as
 # float32 RGB they are 4.8 GB. `n2n-denoise --max_megapixels` and its like set it.
 MAX_PIXELS = 400_000_000
@@ -101,6 +103,27 @@ def bmp_size(data):
     old = struct.unpack_from("<I", data, 14)[0] == 12  # the header of OS/2
     width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
     return width, abs(height)
+
+
+_BELOW = (34665, 34853, 40965)  # tags that lead to a directory: EXIF, GPS, interoperability
+
+
+def check_tiff_tags(data):
+    """Raises ImageFileError if the tags of a TIFF claim far more bytes than the file has."""
+    tiff = TiffDirectories(data, 4 * len(data))  # a few may be shared
+    following = tiff.first
+    for _ in range(MAX_THUMBNAILS + 2):  # `check_tiff` looks at no more
+        entries, following = tiff.read(following)
+        below = [entry for entry in entries if entry.code in _BELOW]
+        while below:
+            entry = below.pop()
+            place = data[entry.start : entry.start + min(entry.length, 8)]
+            start = int.from_bytes(place, "little" if tiff.order == "<" else "big")
+            below += [inner for inner in tiff.read(start)[0] if inner.code in _BELOW]
+        if tiff.overdrawn:
+            raise ImageFileError("damaged TIFF (its tags are larger than the file).")
+        if not following:
+            return
 
 
 # Gray may have 3 samples: so GDAL writes RGB of 16 bits.

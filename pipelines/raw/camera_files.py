@@ -19,7 +19,14 @@ from n2n_tf.pipelines.raw import dng_tags, tiff_tags
 from n2n_tf.pipelines.raw.bayer import PATTERNS
 from n2n_tf.pipelines.raw.dng import SRGB_FROM_XYZ
 from n2n_tf.pipelines.raw.frame import RawFileError, RawFrame
-from n2n_tf.pipelines.raw.tiff_tags import Directory, Metadata, first_value, make_tag, tag_values
+from n2n_tf.pipelines.raw.tiff_tags import (
+    Directory,
+    Metadata,
+    first_number,
+    first_text,
+    make_tag,
+    tag_values,
+)
 
 # LibRaw's flip (1 mirrors columns, 2 mirrors rows, 4 transposes) to EXIF orientation.
 _ORIENTATION_OF_FLIP = {0: 1, 1: 2, 3: 3, 2: 4, 4: 5, 6: 6, 7: 7, 5: 8}
@@ -134,30 +141,32 @@ def _refuse_by_tags(path: Path, metadata: Metadata) -> None:
     end, size = _last_byte(directory), path.stat().st_size
     if end > size:
         raise RawFileError(
-            f"{path}: truncated: the pixels end at byte {end}, the file at {size}. Copy it again "
-            "from the card."
+            f"{path}: truncated: the pixels end at byte {end:.0f}, the file at {size}. Copy it "
+            "again from the card."
         )
-    if first_value(directory.get(_COMPRESSION)) == _JPEG:
+    if first_number(directory.get(_COMPRESSION)) == _JPEG:
         _refuse_larger_jpegs(path, directory)
-    if first_value(directory.get(tiff_tags.SAMPLE_FORMAT)) == 3:
+    if first_number(directory.get(tiff_tags.SAMPLE_FORMAT)) == 3:
         raise RawFileError(
             f"{path}: floating-point DNG, which holds no sensor integers. Denoise the integer "
             "raws it was made from, before merging."
         )
-    if first_value(directory.get(tiff_tags.PHOTOMETRIC)) == tiff_tags.LINEAR_RAW:
+    if first_number(directory.get(tiff_tags.PHOTOMETRIC)) == tiff_tags.LINEAR_RAW:
         raise RawFileError(f"{path}: {_NO_MOSAIC}")
 
 
 def _refuse_larger_jpegs(path: Path, directory: Directory) -> None:
     """Refuses JPEGs larger than their tile, which LibRaw would decode for minutes."""
-    sides = [first_value(directory.get(tile) or directory.get(all_), 0) for tile, all_ in _SIDES]
+    sides = [first_number(directory.get(tile) or directory.get(all_), 0) for tile, all_ in _SIDES]
     tiled = 324 in directory
     offsets, lengths = (tag_values(directory.get(t)) for t in ((324, 325) if tiled else (273, 279)))
     data = memoryview(path.read_bytes())
+    room = len(data)  # for all of them together: offsets may all lead to one large piece
     for offset, length in itertools.zip_longest(offsets, lengths):
         try:
-            end = None if length is None else int(offset) + int(length)
-            width, height, _ = image_limits.jpeg_size(bytes(data[int(offset) : end]))
+            piece = data[int(offset) : None if length is None else int(offset) + int(length)]
+            room -= len(piece)
+            width, height, _ = image_limits.jpeg_size(bytes(piece) if room >= 0 else b"")
             sound = width * height <= sides[0] * sides[1]
         except (ValueError, TypeError, IndexError, struct.error):  # a tag may hold text
             sound = False
@@ -168,14 +177,14 @@ def _refuse_larger_jpegs(path: Path, directory: Directory) -> None:
             )
 
 
-def _last_byte(directory: Directory) -> int:
+def _last_byte(directory: Directory) -> float:
     """Where the last strip or tile of a directory ends, in bytes from the start of the file."""
     end = 0
-    for offsets, lengths in ((273, 279), (324, 325)):
-        places = zip(
-            tag_values(directory.get(offsets)), tag_values(directory.get(lengths)), strict=False
-        )
-        end = max([end, *(int(offset + length) for offset, length in places)])
+    for codes in ((273, 279), (324, 325)):
+        offsets, lengths = (tag_values(directory.get(code)) for code in codes)
+        for offset, length in zip(offsets, lengths, strict=False):
+            if isinstance(offset, int | float) and isinstance(length, int | float):  # not a text
+                end = max(end, offset + length)
     return end
 
 
@@ -232,10 +241,10 @@ def _frame_of(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawFrame:
         orientation=_ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
         color_matrix=_color_matrix(raw, metadata),
         neutral=_neutral(raw),
-        make=str(first_value(metadata.find(tiff_tags.MAKE), "")),
-        model=str(first_value(metadata.find(tiff_tags.MODEL), "")),
-        iso=_positive(first_value(exif.get(tiff_tags.ISO))),
-        exposure_time=_positive(first_value(exif.get(tiff_tags.EXPOSURE_TIME))),
+        make=first_text(metadata.find(tiff_tags.MAKE)),
+        model=first_text(metadata.find(tiff_tags.MODEL)),
+        iso=_positive(first_number(exif.get(tiff_tags.ISO))),
+        exposure_time=_positive(first_number(exif.get(tiff_tags.EXPOSURE_TIME))),
         noise_profile=dng_tags.read_noise_profile(metadata.find(tiff_tags.NOISE_PROFILE)),
         pixel_aspect=float(raw.sizes.pixel_aspect) or 1.0,
         tags=dng_tags.tags_to_carry(metadata),

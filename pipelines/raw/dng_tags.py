@@ -3,6 +3,8 @@
 Source: Adobe DNG specification 1.7, chapter 4.
 """
 
+import math
+
 import numpy as np
 
 from n2n_tf.pipelines.raw import tiff_tags
@@ -46,7 +48,7 @@ def split_carried(tags: Directory, shape: tuple[int, int]) -> tuple[Directory, D
     origin = tag_values(beside.get(DEFAULT_CROP_ORIGIN))  # x, y
     size = tag_values(beside.get(DEFAULT_CROP_SIZE))  # width, height
     known = len(origin) == len(size) == 2
-    if not known or origin[0] + size[0] > shape[1] or origin[1] + size[1] > shape[0]:
+    if not (known and origin[0] + size[0] <= shape[1] and origin[1] + size[1] <= shape[0]):
         beside.pop(DEFAULT_CROP_ORIGIN, None)
         beside.pop(DEFAULT_CROP_SIZE, None)
     return camera, beside
@@ -60,9 +62,10 @@ def read_noise_profile(tag: Tag | None) -> tuple[tuple[float, float], ...] | Non
     >>> read_noise_profile(tiff_tags.make_tag(tiff_tags.DOUBLE, [1e-3, 1e-6]))
     ((0.001, 1e-06), (0.001, 1e-06), (0.001, 1e-06))
     """
-    pairs = np.asarray(tag_values(tag), np.float64)
-    if pairs.size not in (2, 6, 8) or not (pairs >= 0).all():
+    values = tag_values(tag)
+    if len(values) not in (2, 6, 8) or not all(0 <= value < math.inf for value in values):
         return None
+    pairs = np.asarray(values, np.float64)
     pairs = pairs.reshape(-1, 2)
     if len(pairs) == 4:
         pairs = np.stack([pairs[0], (pairs[1] + pairs[2]) / 2, pairs[3]])

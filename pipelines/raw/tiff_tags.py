@@ -5,6 +5,7 @@ a camera wrote can be written again unchanged, whatever it means.
 Source: TIFF 6.0; Exif 2.32; Adobe DNG specification 1.7.
 """
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from n2n_tf.pipelines.files.tiff_directories import TiffDirectories
+
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
-SRATIONAL, DOUBLE = 10, 12
+SRATIONAL, DOUBLE, IFD = 10, 12, 13
 
 MAKE, MODEL, ORIENTATION, SUB_IFDS, EXIF_IFD, GPS_IFD = 271, 272, 274, 330, 34665, 34853
 IMAGE_WIDTH, PHOTOMETRIC, SAMPLE_FORMAT, NEW_SUBFILE_TYPE = 256, 262, 339, 254
@@ -30,6 +33,7 @@ _PER_VALUE = {5: 2, 10: 2}  # a rational is two integers
 _TIFF_HEADERS = (b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")  # Olympus, Panasonic
 # Pointers into the old file, and the maker note, whose inner offsets would be wrong in a new one.
 _NOT_COPIED = {37500, 40965, 330, 34665, 34853}
+_MOST_DIRECTORIES = 64
 
 
 class Tag(NamedTuple):
@@ -55,10 +59,10 @@ class Metadata:
         """The directory of the raw pixels: the largest mosaic, else the largest linear raw."""
         for kind in (CFA, LINEAR_RAW):
             found = [
-                tags for tags in self.directories if first_value(tags.get(PHOTOMETRIC)) == kind
+                tags for tags in self.directories if first_number(tags.get(PHOTOMETRIC)) == kind
             ]
             if found:
-                return max(found, key=lambda tags: first_value(tags.get(IMAGE_WIDTH), 0))
+                return max(found, key=lambda tags: first_number(tags.get(IMAGE_WIDTH), 0))
         return None
 
     def find(self, code: int) -> Tag | None:
@@ -110,10 +114,22 @@ def tag_values(tag: Tag | None) -> tuple:
     return tuple(numbers.tolist())
 
 
-def first_value(tag: Tag | None, default=None):
-    """The first value of a tag, or the default if it is absent or empty."""
-    values = tag_values(tag)
-    return values[0] if values else default
+def first_text(tag: Tag | None) -> str:
+    """The text of a tag; "" if it is absent or holds something else."""
+    return tag_values(tag)[0] if tag is not None and tag.type == ASCII else ""
+
+
+def first_number(tag: Tag | None, default: float | None = None) -> float | None:
+    """The first value of a tag, or the default if there is no finite number.
+
+    >>> first_number(make_tag(SHORT, [6, 7])), first_number(make_tag(ASCII, "six"), 1)
+    (6, 1)
+    """
+    if tag is None or tag.type == ASCII:
+        return default
+    size = np.dtype(_NUMPY_TYPES[tag.type]).itemsize * _PER_VALUE.get(tag.type, 1)
+    values = tag_values(tag._replace(data=tag.data[:size]))
+    return values[0] if values and math.isfinite(values[0]) else default
 
 
 def read_metadata(blob) -> Metadata:
@@ -161,53 +177,52 @@ def directory_bytes(tags: Mapping[int, Tag], offset: int) -> bytes:
 
 
 def _ratio(value: float) -> Sequence[int]:
-    """Numerator and denominator of a number, each below 2**31."""
+    """Numerator and denominator of a number, each below 2**31 in size; beyond, the nearest."""
+    value = 0.0 if math.isnan(value) else min(max(value, 1.0 - 2**31), 2.0**31 - 1)
     limit = 1_000_000 if abs(value) < 2000 else 1
     near = Fraction(value).limit_denominator(limit)
     return near.numerator, near.denominator
 
 
 def _read_tiff(blob) -> Metadata:
-    """Reads the main directories, those below them, EXIF and GPS of a TIFF."""
-    order = "<" if blob[:2] == b"II" else ">"
-    found, seen = Metadata(), set()
-    waiting = [struct.unpack_from(order + "I", blob, 4)[0]] if len(blob) >= 8 else []
-    while waiting and len(seen) < 64:
+    """Reads the main directories, those below them, EXIF and GPS of a TIFF.
+
+    All that is copied is together no larger than the file: of one that claims more, the rest is
+    left out.
+    """
+    tiff, found, seen = TiffDirectories(blob), Metadata(), set()
+    waiting = [tiff.first]
+    while waiting and len(seen) < _MOST_DIRECTORIES:
         start = waiting.pop(0)
         if start in seen or not 0 < start < len(blob):
             continue
         seen.add(start)
-        directory, following = _read_directory(blob, start, order)
+        directory, following = _read_directory(blob, tiff, start)
         found.directories.append(directory)
-        waiting += [following, *map(int, tag_values(directory.get(SUB_IFDS)))]
+        waiting += [following, *_places(directory.get(SUB_IFDS))]
     for name, code in (("exif", EXIF_IFD), ("gps", GPS_IFD)):
-        for start in tag_values(found.find(code))[:1]:
-            setattr(found, name, _read_directory(blob, int(start), order)[0])
+        for start in _places(found.find(code))[:1]:
+            setattr(found, name, _read_directory(blob, tiff, start)[0])
     return found
 
 
-def _read_directory(blob, start: int, order: str) -> tuple[Directory, int]:
+def _read_directory(blob, tiff: TiffDirectories, start: int) -> tuple[Directory, int]:
     """One directory and the place of the next one (0: none)."""
-    if start + 2 > len(blob):
-        return {}, 0
-    (entries,) = struct.unpack_from(order + "H", blob, start)
-    entries = min(entries, (len(blob) - start - 2) // 12)
-    directory = {}
-    for index in range(entries):
-        place = start + 2 + 12 * index
-        code, kind, count = struct.unpack_from(order + "HHI", blob, place)
-        length = count * _PER_VALUE.get(kind, 1) * np.dtype(_NUMPY_TYPES.get(kind, "u1")).itemsize
-        if length > 4:
-            (place,) = struct.unpack_from(order + "I", blob, place + 8)
-        else:
-            place += 8
-        if kind in _NUMPY_TYPES and place + length <= len(blob):
-            directory[code] = Tag(
-                kind, count, _little_endian(blob[place : place + length], kind, order)
-            )
-    end = start + 2 + 12 * entries
-    following = struct.unpack_from(order + "I", blob, end)[0] if end + 4 <= len(blob) else 0
+    entries, following = tiff.read(start)
+    directory = {
+        code: Tag(kind, count, _little_endian(blob[at : at + length], kind, tiff.order))
+        for code, kind, count, at, length in entries
+        if kind in _NUMPY_TYPES
+    }
     return directory, following
+
+
+def _places(tag: Tag | None) -> list[int]:
+    """Places of directories in a file, the first ones; none if the tag holds no whole numbers."""
+    if tag is None or tag.type not in (SHORT, LONG, IFD):
+        return []
+    first = tag.data[: _MOST_DIRECTORIES * np.dtype(_NUMPY_TYPES[tag.type]).itemsize]
+    return [int(place) for place in tag_values(tag._replace(data=first))]
 
 
 def _little_endian(data: bytes, kind: int, order: str) -> bytes:

@@ -23,6 +23,7 @@ import numpy as np
 import scipy.io
 
 from n2n_tf.pipelines.files.atomic_files import atomic_file
+from n2n_tf.pipelines.files.image_limits import ImageFileError, check_size
 from n2n_tf.pipelines.raw import bayer
 
 BLOCKS_SHAPE = (40, 32, 256, 256)  # scenes, blocks of each scene, rows, columns
@@ -76,6 +77,7 @@ def read_raw(path: str | Path) -> np.ndarray:
     path = _existing(path)
     try:
         with h5py.File(path, "r") as file:
+            _check_mosaic(path, file["x"])
             stored = np.asarray(file["x"])
     except KeyError as error:
         raise SiddError(f"{path}: has no variable `x`; give a NOISY or GT raw image.") from error
@@ -84,13 +86,7 @@ def read_raw(path: str | Path) -> np.ndarray:
             f"{path}: not a whole MATLAB v7.3 file; download it again. (v5 sub-images cut by "
             "other tools are transposed: cut them anew with `sidd_scenes.cut_sub_images`.)"
         ) from error
-    mosaic = np.ascontiguousarray(stored.T)
-    if mosaic.dtype != np.float32 or mosaic.ndim != 2 or mosaic.shape[0] % 2 or mosaic.shape[1] % 2:
-        raise SiddError(
-            f"{path}: `x` must be a float32 matrix of even size; give a file of the raw set, not "
-            f"of the sRGB set. Received: {mosaic.dtype} {mosaic.shape}."
-        )
-    return _normalised(path, mosaic)
+    return _normalised(path, np.ascontiguousarray(stored.T))
 
 
 def read_metadata(path: str | Path) -> Metadata:
@@ -205,6 +201,20 @@ def _dataset(group, name, values, matlab_class, **attributes):
     dataset.attrs["MATLAB_class"] = np.bytes_(matlab_class)
     dataset.attrs.update(attributes)
     return dataset
+
+
+def _check_mosaic(path, stored):
+    """Refuses what is no mosaic, or a larger one than is admitted, before it takes memory."""
+    shape, dtype = getattr(stored, "shape", ()), getattr(stored, "dtype", "a group")
+    if dtype != np.float32 or len(shape) != 2 or shape[0] % 2 or shape[1] % 2:
+        raise SiddError(
+            f"{path}: `x` must be a float32 matrix of even size; give a file of the raw set, not "
+            f"of the sRGB set. Received: {dtype} {shape[::-1]}."
+        )
+    try:
+        check_size(*shape)
+    except ImageFileError as error:
+        raise SiddError(f"{path}: {error}") from error
 
 
 def _existing(path):

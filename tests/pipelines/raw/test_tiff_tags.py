@@ -2,13 +2,17 @@
 
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
 import tifffile
 from dng_samples import random_mosaic, write_sample
+from hypothesis import given
+from hypothesis import strategies as st
 
-from n2n_tf.pipelines.raw import tiff_tags
+from n2n_tf.pipelines.files.tiff_directories import TYPE_BYTES
+from n2n_tf.pipelines.raw import dng_tags, tiff_tags
 from n2n_tf.pipelines.raw.tiff_tags import (
     ASCII,
     BYTE,
@@ -17,7 +21,9 @@ from n2n_tf.pipelines.raw.tiff_tags import (
     RATIONAL,
     SHORT,
     SRATIONAL,
+    SUB_IFDS,
     UNDEFINED,
+    Tag,
     directory_bytes,
     make_tag,
     read_metadata,
@@ -101,3 +107,78 @@ def test_directories_that_point_at_themselves_end():
     body = bytearray(as_file({271: make_tag(ASCII, "Acme")}))
     struct.pack_into("<I", body, 8 + 2 + 12, 8)
     assert len(read_metadata(bytes(body)).directories) == 1
+
+
+def copied_bytes(found):
+    """How much of a file its tags take."""
+    every = [*found.directories, found.exif, found.gps]
+    return sum(len(tag.data) for directory in every for tag in directory.values())
+
+
+def claiming(entries, directories=1, kind=BYTE):
+    """A TIFF, `directories` that overlap, whose tags all claim the bytes of all of it."""
+    size = 8 + 12 * entries
+    header = b"II*\0" + struct.pack("<I", 8)
+    body = struct.pack("<H", entries)
+    for code in range(entries):
+        code = SUB_IFDS if code == 0 else 1000 + code
+        count = directories if code == SUB_IFDS else size // TYPE_BYTES[kind]
+        body += struct.pack("<HHII", code, LONG if code == SUB_IFDS else kind, count, 8)
+    starts = struct.pack(f"<{directories}I", *(8 + 12 * n for n in range(directories)))
+    place = len(header) + len(body) + 4
+    body = body[:10] + struct.pack("<I", place) + body[14:]
+    return header + body + bytes(4) + starts
+
+
+@pytest.mark.parametrize("kind", [BYTE, ASCII, LONG, DOUBLE])
+@pytest.mark.parametrize("wrap", ["TIFF", "JPEG", "CR3"])
+def test_no_more_is_copied_than_the_file_is_long(kind, wrap):
+    """Without a bound such a file of 394 kB takes 31 s and 4.6 GB."""
+    tiff = claiming(3000, directories=60, kind=kind)
+    file = {
+        "TIFF": tiff,
+        "JPEG": b"\xff\xd8\xff\xe1\xff\xffExif\0\0" + tiff,
+        "CR3": bytes(4) + b"ftypcrx " + b"CMT1" + tiff + b"CMT2" + tiff,
+    }[wrap]
+    assert copied_bytes(read_metadata(file)) <= len(file)
+
+
+def test_a_million_sub_directories_are_not_waited_for():
+    tags = {SUB_IFDS: Tag(LONG, 1_000_000, bytes(4_000_000))}
+    begun = time.process_time()
+    assert len(read_metadata(as_file(tags)).directories) == 1
+    assert time.process_time() - begun < 2  # each was taken off the front of a list: minutes
+
+
+CODES = [256, 257, 259, 262, 273, 279, 324, 325, 330, 339, 34665, 34853, 50719, 50720, 51041]
+VALUES = st.one_of(
+    st.builds(lambda text: make_tag(ASCII, text), st.text("0129a", max_size=5)),
+    st.builds(
+        lambda kind, values: Tag(kind, len(values), np.array(values, "<f8").tobytes()),
+        st.just(DOUBLE),
+        st.lists(st.floats(width=64), max_size=4),
+    ),
+    st.builds(
+        lambda kind, values: make_tag(kind, values),
+        st.sampled_from([BYTE, SHORT, LONG, RATIONAL]),
+        st.lists(st.integers(0, 255), max_size=4),
+    ),
+)
+
+
+@given(st.dictionaries(st.sampled_from(CODES), VALUES))
+def test_tags_of_the_wrong_type_never_raise(tags):
+    found = read_metadata(as_file(tags))
+    pixels = found.pixels() or {}
+    assert isinstance(tiff_tags.first_number(pixels.get(256), 0), int | float)
+    profile = dng_tags.read_noise_profile(found.find(51041))
+    assert profile is None or np.isfinite(profile).all()
+    _, beside = dng_tags.split_carried(found.directories[0], (100, 100))
+    crop = [*tag_values(beside.get(50719)), *tag_values(beside.get(50720))]
+    assert np.isfinite(crop).all()
+
+
+@pytest.mark.parametrize("value", [1e30, -1e30, 1e308, float("inf"), float("nan"), 4294967295.0])
+def test_numbers_beyond_a_rational_are_cut_to_it(value):
+    (back,) = tag_values(make_tag(SRATIONAL, value))
+    assert back == (0.0 if np.isnan(value) else np.clip(value, 1 - 2**31, 2**31 - 1))

@@ -99,6 +99,20 @@ def test_a_file_without_x_is_refused(tmp_path):
         sidd_files.read_raw(tmp_path / "raw.MAT")
 
 
+def test_a_mosaic_that_claims_more_than_is_admitted_is_refused_unread(tmp_path):
+    with h5py.File(tmp_path / "raw.MAT", "w") as file:  # 40 GB of zeros, stored as nothing
+        file.create_dataset("x", (100_000, 100_000), np.float32, chunks=(1000, 1000))
+    with pytest.raises(sidd_files.SiddError, match=r"raw\.MAT: 100000 x 100000 pixels, more than"):
+        sidd_files.read_raw(tmp_path / "raw.MAT")
+
+
+def test_a_group_named_x_is_refused(tmp_path):
+    with h5py.File(tmp_path / "raw.MAT", "w") as file:
+        file.create_group("x")
+    with pytest.raises(sidd_files.SiddError, match="must be a float32 matrix"):
+        sidd_files.read_raw(tmp_path / "raw.MAT")
+
+
 # Metadata
 
 
