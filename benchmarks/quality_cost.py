@@ -36,8 +36,7 @@ def measure(name, images):
     import dataclasses
 
     from n2n_tf.denoising.denoiser import Denoiser
-    from n2n_tf.export.export import export_tflite
-    from n2n_tf.export.tflite import PRECISIONS, Variant
+    from n2n_tf.export.tflite import PRECISIONS, Variant, export_tflite
     from n2n_tf.networks.cost import multiply_adds
     from n2n_tf.training.recipes import PRESETS
     from n2n_tf.training.run import train

@@ -292,7 +292,7 @@ def npzs():
 
 def exports():
     """A SavedModel's files in one archive: name -> bytes."""
-    from n2n_tf.export.export import export_saved_model
+    from n2n_tf.export.saved_model import export_saved_model
     from n2n_tf.model_files.keras_file import describe
 
     with tempfile.TemporaryDirectory() as folder:
@@ -306,7 +306,7 @@ def exports():
 
 
 def tflites():
-    from n2n_tf.export.export import export_tflite
+    from n2n_tf.export.tflite import export_tflite
     from n2n_tf.model_files.keras_file import describe
 
     with tempfile.TemporaryDirectory() as folder:

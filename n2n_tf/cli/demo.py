@@ -107,7 +107,8 @@ def main(arguments):
     from n2n_tf.denoising.denoiser import Denoiser
     from n2n_tf.evaluation.clean_images import load_clean
     from n2n_tf.evaluation.protocol import SEED, evaluate
-    from n2n_tf.export.export import export_saved_model, export_tflite
+    from n2n_tf.export.saved_model import export_saved_model
+    from n2n_tf.export.tflite import export_tflite
     from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, SECOND_SET
     from n2n_tf.pipelines.files.image_files import write_image
     from n2n_tf.pipelines.files.image_folder import ImageFolder

@@ -155,8 +155,9 @@ def main(arguments):
 
     program.import_tensorflow()
     from n2n_tf.denoising.denoiser import Denoiser
-    from n2n_tf.export.export import check_free, export_keras, export_saved_model
+    from n2n_tf.export.replacing import check_free
     from n2n_tf.export.report import tile_plan
+    from n2n_tf.export.saved_model import export_keras, export_saved_model
     from n2n_tf.model_files.info import NETWORK_FILE
 
     frame = _size(FRAME.value, "frame") if FRAME.value else None
@@ -193,8 +194,9 @@ def main(arguments):
 
 def _export_all(wanted, network, info, output):
     """Writes all TFLite files that are good enough; status 1 if any is not."""
-    from n2n_tf.export.export import ExportError, export_tflite
+    from n2n_tf.export.replacing import ExportError
     from n2n_tf.export.report import report
+    from n2n_tf.export.tflite import export_tflite
 
     refused = {}
     for variant in wanted:

@@ -232,7 +232,7 @@ def main(arguments):
 
     from n2n_tf.evaluation.clean_images import load_clean
     from n2n_tf.training import strategies
-    from n2n_tf.training.finite_guard import TrainingStopped
+    from n2n_tf.training.errors import TrainingStopped
     from n2n_tf.training.run import Conduct, train
 
     conduct = Conduct(CHECKPOINT_EVERY.value, ON_NAN.value, ALLOW_CHANGED_FLAGS.value)

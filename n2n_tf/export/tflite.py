@@ -1,23 +1,20 @@
-"""TFLite files in many sizes and precisions: their description, their conversion, and the images
-that calibrate and judge them."""
+"""TFLite files in many sizes and precisions: described, converted, refused if they lose much."""
 
 import dataclasses
+import math
+import pathlib
+import tempfile
 
-import numpy as np
 import tensorflow as tf
 
-from n2n_tf.evaluation.clean_images import load_clean
-from n2n_tf.model_files.tflite_domain import CALIBRATED, INPUTS, encode
-from n2n_tf.networks.padding import reflect_pad, round_up
-from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, SECOND_SET, embedded_photo
-from n2n_tf.pipelines.files.image_files import to_channels, to_float
-from n2n_tf.pipelines.noise.synthetic import add_noise, parse_noise
-from n2n_tf.pipelines.raw import bayer
-from n2n_tf.pipelines.raw.cache import list_raws
-from n2n_tf.pipelines.raw.camera_files import read_raw
-from n2n_tf.pipelines.raw.frame import normalise
-from n2n_tf.pipelines.raw.unprocess import raw_planes_of_photo
-from n2n_tf.pipelines.training.sources import holds_raws
+from n2n_tf.export.measure import foreign_operations, measure
+from n2n_tf.export.replacing import ExportError, failures_named, temporary_folder
+from n2n_tf.export.sample_images import Uint8Arguments, calibration_arguments
+from n2n_tf.export.saved_model import TOLERANCE, write_saved_model
+from n2n_tf.model_files.keras_file import as_float32
+from n2n_tf.model_files.tflite_domain import CALIBRATED, INPUTS, rounding_step
+from n2n_tf.model_files.tflite_file import add_to_info, write_tflite
+from n2n_tf.networks.padding import round_up
 
 PRECISIONS = {
     "float32": "32-bit weights and arithmetic",
@@ -26,9 +23,6 @@ PRECISIONS = {
     "int8": "8-bit weights and activations, for NPUs and DSPs",
     "int16x8": "8-bit weights, 16-bit activations, as camera raw needs; no delegate takes it",
 }
-CALIBRATION_IMAGES = 32
-CROPS_PER_PHOTO = 3  # of those that a file is judged on
-DYNAMIC_SIZE = 192, 176  # what a file without a size of its own is calibrated and timed on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,89 +134,76 @@ def convert(saved_model, precision, calibration=None):
     return converter.convert()
 
 
-class Uint8Arguments(dict):
-    """Arguments in [0, 1] of a function whose int8 file is to take and return uint8 pixels."""
+def export_tflite(
+    network,
+    path,
+    info,
+    variant=Variant(),
+    calibration_dir=None,
+    max_psnr_drop=0.1,
+    overwrite=False,
+):
+    """Writes a TFLite file, and its model.json beside it: x.tflite and x.tflite.json.
 
-
-def calibration_arguments(info, folder=None):
-    """Noisy images for the ranges of integer arithmetic, as arguments of the file's function.
+    The file is run by LiteRT in a process of its own before it gets its name.
 
     Args:
-        info: the file's model.json.
-        folder: clean photographs, which get the network's noise; or noisy ones or camera raws, if
-            the network was trained on images noisy already. None: embedded photographs.
+        network: functional `keras.Model`; one of mixed precision is exported in float32.
+        path: file to write.
+        info: dict, the network's model.json, see `n2n_tf.model_files.keras_file.describe`.
+        variant: `n2n_tf.export.tflite.Variant`: size, precision, and what the file takes.
+        calibration_dir: folder of images for integer arithmetic; None: embedded photographs.
+        max_psnr_drop: float, by how many dB the file may be worse than the network.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        `n2n_tf.export.measure.Figures`.
 
     Raises:
-        ValueError: if there are none.
+        FileExistsError: if `path` exists and `overwrite` is false.
+        ValueError: if the variant does not fit the network.
+        ExportError: if the conversion fails, the file has operations that phones lack, or its
+            result is not the network's; nothing is written then.
     """
-    clean = _folder_images(folder, info["channels"]) if folder else photos(FIRST_SET, info)
-    as_they_are = folder and noise_of(info) is None
-    height, width = info["tile"] or DYNAMIC_SIZE
-    arguments = []
-    for number in range(CALIBRATION_IMAGES):
-        image = _crop(clean[number % len(clean)], height, width, number)
-        noisy = image if as_they_are else with_noise(image, info, number)
-        arguments.append(encode(noisy[None], info))
-    if info["input"] == "rgb_uint8" and info["precision"] == "int8":
-        # Black and white, so that the range is [0, 1] exactly and its 255 steps are the pixels.
-        ends = [np.full((1, height, width, 3), value, np.uint8) for value in (0, 255)]
-        pixels = [a["noisy"] for a in arguments] + ends
-        return [Uint8Arguments(noisy=p.astype(np.float32) / np.float32(255)) for p in pixels]
-    return arguments
+    network, path = as_float32(network), pathlib.Path(path)
+    if path.suffix != ".tflite":
+        raise ExportError(f"{path}: the name of a TFLite file must end in .tflite.")
+    info = variant.describe(info)
+    with temporary_folder(path, overwrite, inner=path.name) as file:
+        calibration = None
+        if variant.precision in CALIBRATED:
+            calibration = calibration_arguments(info, calibration_dir)
+        with (
+            tempfile.TemporaryDirectory() as saved_model,
+            failures_named(f"{path}: TFLite conversion"),
+        ):
+            write_saved_model(network, saved_model, info)
+            write_tflite(file, convert(saved_model, variant.precision, calibration), info)
+        with failures_named(f"{path}: running the exported model"):
+            figures = measure(network, file, info)
+        try:
+            _check(figures, info, path, max_psnr_drop)
+        except ExportError as error:
+            error.figures = figures
+            raise
+        add_to_info(file, {"measured": dataclasses.asdict(figures)})
+    return figures
 
 
-def noise_of(info):
-    """The noise that a network was trained on; None if its images were noisy already."""
-    noise = parse_noise(info.get("noise", "none"))
-    return None if noise.kind in ("none", "profile") else noise
-
-
-def with_noise(clean, info, seed):
-    """Noise of the network's own domain, or of the usual one where that is not known."""
-    noise = noise_of(info) or parse_noise("raw" if info["channels"] == 4 else "gauss25")
-    return np.asarray(add_noise(clean, noise, [7, seed]), np.float32)
-
-
-def photos(names, info):
-    """Embedded photographs as clean float images; random ones for unusual channels."""
-    channels = info["channels"]
-    if channels in (1, 3):
-        return [to_float(to_channels(embedded_photo(name), channels)) for name in names]
-    if channels == 4:
-        return [_as_raw(embedded_photo(name), number) for number, name in enumerate(names)]
-    generator = np.random.default_rng(0)
-    return [generator.random((256, 256, channels), np.float32) for _ in names]
-
-
-def _as_raw(photo, seed):
-    height, width = (side // 2 * 2 for side in photo.shape[:2])
-    return np.asarray(raw_planes_of_photo(to_float(photo[:height, :width]), [11, seed]))
-
-
-def _folder_images(folder, channels):
-    if channels == 4 and holds_raws(folder):
-        frames = [read_raw(path) for path in list_raws(folder)[:CALIBRATION_IMAGES]]
-        return [bayer.pack(bayer.unify(normalise(f), f.pattern), "RGGB") for f in frames]
-    return [to_float(image) for _, image in load_clean(folder, channels, CALIBRATION_IMAGES)]
-
-
-def _crop(image, height, width, seed):
-    """A window at a random place, mirrored where the image is smaller."""
-    image = reflect_pad(image, max(height, image.shape[0]), max(width, image.shape[1]))
-    free = image.shape[0] - height, image.shape[1] - width
-    top, left = np.random.default_rng(seed).integers(0, [free[0] + 1, free[1] + 1])
-    return image[top : top + height, left : left + width]
-
-
-def judging_cases(info):
-    """Noisy images that did not calibrate, with the clean ones; the last is timed."""
-    multiple, tile = info["size_multiple"], info["tile"]
-    if not tile:
-        generator = np.random.default_rng(0)
-        for height, width in ((2 * multiple + 1, 3 * multiple - 1), (1, multiple + 1)):
-            yield generator.random((height, width, info["channels"]), np.float32), None
-    known = info["channels"] in (1, 3, 4)
-    for number, photo in enumerate(CROPS_PER_PHOTO * photos(SECOND_SET, info)):
-        clean = _crop(photo, *(tile or DYNAMIC_SIZE), number)
-        noisy = with_noise(clean, info, 1000 + number) if known else clean
-        yield noisy, clean if known else None
+def _check(figures, info, path, max_psnr_drop):
+    """ExportError for a file that must not be used."""
+    if foreign := foreign_operations(figures, info):
+        raise ExportError(f"{path}: has operations that phones lack: {', '.join(foreign)}.")
+    if not math.isfinite(figures.max_difference):
+        raise ExportError(f"{path}: returns NaN, infinity or another shape; not written.")
+    allowed = TOLERANCE + (1.01 * rounding_step(info))
+    if info["precision"] == "float32" and figures.max_difference > allowed:
+        raise ExportError(
+            f"{path}: the exported model differs from the network by "
+            f"{figures.max_difference:.2g}, more than {allowed:.2g}; not written."
+        )
+    if figures.psnr_drop > max_psnr_drop:
+        raise ExportError(
+            f"{path}: loses {figures.psnr_drop:.2f} dB on noisy photographs ({figures.psnr:.2f} "
+            f"instead of {figures.psnr_keras:.2f} dB), more than {max_psnr_drop:g}; not written."
+        )

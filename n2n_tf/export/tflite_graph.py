@@ -1,7 +1,7 @@
-"""What a `.tflite` file takes and returns: float images, 8-bit pixels or a sensor mosaic.
+"""The graph of a `.tflite` file: the network between the translations of its input and output.
 
-`encode` and `decode` translate between that and the network's own domain, float images in [0, 1];
-`wrap` puts the same translation in front of and behind the network, inside the file.
+`wrap` puts in front of and behind the network, inside the file, what `encode` and `decode` of
+`n2n_tf.model_files.tflite_domain` do outside it.
 """
 
 import numpy as np

@@ -24,7 +24,7 @@ class ReplicatedMean(keras.metrics.Mean):
         return super().add_variable(*args, **kwargs, aggregation="only_first_replica")
 
 
-def _overflow_everywhere(gradients, replica):
+def overflow_everywhere(gradients, replica):
     """The gradients, all NaN if one is infinite or NaN on any replica.
 
     Loss scaling skips a step by what the first replica of each worker has, which would apply the

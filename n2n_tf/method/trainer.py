@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from n2n_tf.method.losses import balancing_weights, n2n_loss
-from n2n_tf.method.replicas import ReplicatedMean, _overflow_everywhere, several_workers
+from n2n_tf.method.replicas import ReplicatedMean, overflow_everywhere, several_workers
 from n2n_tf.method.subsamplers import DRAW, take_pixels
 from n2n_tf.networks import NETWORKS
 from n2n_tf.networks.padding import reflect_pad_batch
@@ -99,7 +99,7 @@ class Neighbor2Neighbor(keras.Model):
         variables = self.network.trainable_variables
         gradients = tape.gradient(scaled, variables)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            gradients = _overflow_everywhere(gradients, replica)
+            gradients = overflow_everywhere(gradients, replica)
         self.optimizer.apply(gradients, variables)
 
         reg = tf.where(self.gamma > 0, reg, 0.0)  # of f(y) left out it would mean nothing

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from n2n_tf.pipelines.files.atomic_files import atomic_file, remove_leftovers, write_json
-from n2n_tf.training.record import TrainingError
+from n2n_tf.training.errors import TrainingError
 
 # h5py raises RuntimeError for some of what goes wrong on a disk.
 WRITE_ERRORS = (OSError, RuntimeError, tf.errors.OpError)

@@ -14,25 +14,9 @@ from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.pipelines.files.image_files import to_float
 from n2n_tf.pipelines.noise.synthetic import add_noise, parse_noise
 from n2n_tf.pipelines.raw.unprocess import viewable
-from n2n_tf.pipelines.training.batches import frozen_seed, training_batches
+from n2n_tf.pipelines.training.batches import frozen_seed
 from n2n_tf.pipelines.training.sources import preparation
-
-
-def batches_of(images, recipe, epoch_steps, start_step=0, worker=None):
-    """The batches of a recipe, from a `Subset` of a folder's images; see `training_batches`."""
-    return training_batches(
-        images,
-        parse_noise(recipe.noise),
-        frozen=recipe.noise_realization == "frozen",
-        patch_size=recipe.patch_size,
-        batch_size=recipe.batch_size,
-        epoch_steps=epoch_steps,
-        augment=recipe.augment,
-        seed=recipe.seed,
-        start_step=start_step,
-        prepare=preparation(images.whole),
-        worker=worker,
-    )
+from n2n_tf.training.data import batches_of
 
 
 class Figures(keras.callbacks.Callback):

@@ -1,21 +1,15 @@
-"""What ends a training early without harm: numbers that are none, and a signal to stop."""
+"""Numbers that are none end a training run before they are saved."""
 
-import contextlib
 import math
-import signal
-import threading
 
 import keras
 import tensorflow as tf
 
 from n2n_tf.pipelines.training.batches import epoch_order
 from n2n_tf.training.checkpoints import assign_means, means_of
+from n2n_tf.training.errors import BadStep
 
 SKIPPED_IN_A_ROW = 30  # loss scaling halves its factor at each: 2**15 has become 2**-15
-
-
-class BadStep(ArithmeticError):
-    """A step after which the loss or the state is NaN or infinite; nothing of it was saved."""
 
 
 class FiniteGuard(keras.callbacks.Callback):
@@ -96,70 +90,3 @@ def images_of_step(names, recipe, per_epoch, step):
     order = epoch_order(tf.constant(epoch, tf.int64), len(names), samples, recipe.seed)
     indices = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
     return list(dict.fromkeys(names[int(i)] for i in indices))
-
-
-class TrainingStopped(Exception):
-    """A training that a signal ended after a step, and that was saved.
-
-    Attributes:
-        status: int, the exit status for it, 130 for Ctrl-C, 143 for SIGTERM.
-    """
-
-    def __init__(self, number, step):
-        super().__init__(
-            f"stopped by {signal.Signals(number).name} after step {step}, which is saved. "
-            "The same command again continues."
-        )
-        self.status = 128 + number
-
-
-class StopOnSignal(keras.callbacks.Callback):
-    """On SIGTERM or Ctrl-C lets the step end, saves it and raises `TrainingStopped`.
-
-    Use as context manager around `fit`, and as its last callback. A second signal ends the process
-    at once, as without this. Only the main thread receives signals: in others it does nothing.
-
-    Args:
-        checkpoint: `n2n_tf.training.checkpoints.Checkpoint`.
-        say: callable for lines of text.
-    """
-
-    def __init__(self, checkpoint, say):
-        super().__init__()
-        self.checkpoint, self.say, self._number = checkpoint, say, None
-
-    @contextlib.contextmanager
-    def listening(self):
-        """Takes the signals; gives them back at the end."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
-
-        def take(number, frame):
-            self._number = number
-            signal.signal(signal.SIGTERM, before[signal.SIGTERM])
-            signal.signal(signal.SIGINT, before[signal.SIGINT])
-            self.say("Stopping after this step; a second signal stops at once.")
-
-        for number in before:
-            signal.signal(number, take)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Saves and stops, unless the epoch ends now."""
-        if self._number and self.checkpoint.step % self.checkpoint.per_epoch:
-            self.checkpoint.save_within_epoch()
-            self._stop()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Stops; the epoch is saved already."""
-        if self._number:
-            self._stop()
-
-    def _stop(self):
-        raise TrainingStopped(self._number, self.checkpoint.step)

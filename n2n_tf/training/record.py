@@ -16,14 +16,11 @@ import tensorflow as tf
 
 import n2n_tf
 from n2n_tf.pipelines.files.atomic_files import write_json
+from n2n_tf.training.errors import TrainingError
 
 RUN_FILE = "run.json"
 # What decides the weights' shapes and their number; a checkpoint fits no other.
 FIXED = ("network", "channels", "features")
-
-
-class TrainingError(ValueError):
-    """A training that cannot start or continue; the message says why and what to do."""
 
 
 @contextlib.contextmanager

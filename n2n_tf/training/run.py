@@ -18,12 +18,15 @@ from n2n_tf.pipelines.training.batches import steps_per_epoch
 from n2n_tf.pipelines.training.holdout import Subset, choose_held_out
 from n2n_tf.training import strategies
 from n2n_tf.training.checkpoints import Checkpoint, parse_interval
-from n2n_tf.training.epoch_figures import Figures, batches_of
+from n2n_tf.training.data import batches_of
+from n2n_tf.training.epoch_figures import Figures
+from n2n_tf.training.errors import BadStep, TrainingError
 from n2n_tf.training.final_network import FinalNetwork, SavedNetwork, optimizer_of
-from n2n_tf.training.finite_guard import BadStep, FiniteGuard, StopOnSignal
+from n2n_tf.training.finite_guard import FiniteGuard
 from n2n_tf.training.logs import ProgressBar, TensorBoardLog
 from n2n_tf.training.recipes import build_network
-from n2n_tf.training.record import RunRecord, TrainingError, only_process
+from n2n_tf.training.record import RunRecord, only_process
+from n2n_tf.training.stop_signals import StopOnSignal
 
 MOST_ROLLBACKS = 5
 

@@ -183,7 +183,7 @@ def test_a_file_that_loses_too_much_is_not_written_but_the_others_are(export, mo
 
 
 def test_an_export_that_differs_is_reported(export, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("n2n_tf.export.export.TOLERANCE", -1.0)
+    monkeypatch.setattr("n2n_tf.export.saved_model.TOLERANCE", -1.0)
     ended = export(f"--model={model}", "-o", "out", "--formats=saved_model")
     refused(ended, "out/saved_model: the exported model differs from the network by", "not written")
     assert list((tmp_path / "out").iterdir()) == []

@@ -13,7 +13,8 @@ from keras import layers
 
 from n2n_tf.denoising import denoiser as denoiser_module
 from n2n_tf.denoising.denoiser import Denoiser
-from n2n_tf.export.export import export_saved_model, export_tflite
+from n2n_tf.export.saved_model import export_saved_model
+from n2n_tf.export.tflite import export_tflite
 from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.model_files import shipped
 from n2n_tf.model_files.info import ModelError

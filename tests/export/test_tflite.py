@@ -11,10 +11,10 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from n2n_tf.denoising.denoiser import Denoiser
-from n2n_tf.export import litert_probe, report, tflite
-from n2n_tf.export.export import ExportError, export_tflite
+from n2n_tf.export import litert_probe, measure, report, sample_images
 from n2n_tf.export.litert_probe import operations
-from n2n_tf.export.tflite import PRECISIONS, Variant
+from n2n_tf.export.replacing import ExportError
+from n2n_tf.export.tflite import PRECISIONS, Variant, export_tflite
 from n2n_tf.model_files.keras_file import describe
 from n2n_tf.networks.padding import reflect_pad
 from n2n_tf.networks.unet import unet
@@ -230,10 +230,10 @@ def test_what_calibrates_is_not_what_judges():
     assert not set(FIRST_SET) & set(SECOND_SET)
     info = {"channels": 3, "noise": "gauss25", "tile": [64, 64], "size_multiple": 16}
     info |= {"input": "image", "precision": "int8"}
-    calibration = tflite.calibration_arguments(info)
-    assert len(calibration) == tflite.CALIBRATION_IMAGES
+    calibration = sample_images.calibration_arguments(info)
+    assert len(calibration) == sample_images.CALIBRATION_IMAGES
     assert all(case["noisy"].shape == (1, 64, 64, 3) for case in calibration)
-    cases = list(tflite.judging_cases(info))
+    cases = list(sample_images.judging_cases(info))
     noise = np.stack([noisy - clean for noisy, clean in cases])
     assert noise.std() * 255 == pytest.approx(25, rel=0.02)
     assert len({noise_field.tobytes() for noise_field in noise}) == len(cases)
@@ -244,25 +244,25 @@ def test_calibration_images_of_the_user(tmp_path):
         write_image(tmp_path / f"{number}.png", np.full((40, 50, 3), 80 * number, np.uint8))
     info = {"channels": 3, "noise": "none", "tile": [32, 64], "size_multiple": 16}
     info |= {"input": "image", "precision": "int8"}
-    as_they_are = tflite.calibration_arguments(info, tmp_path)
+    as_they_are = sample_images.calibration_arguments(info, tmp_path)
     assert {float(case["noisy"].std()) for case in as_they_are} == {0.0}
-    noisy = tflite.calibration_arguments(info | {"noise": "gauss10"}, tmp_path)
+    noisy = sample_images.calibration_arguments(info | {"noise": "gauss10"}, tmp_path)
     assert np.mean([case["noisy"].std() for case in noisy]) * 255 == pytest.approx(10, rel=0.05)
-    gray = tflite.calibration_arguments(info | {"channels": 1}, tmp_path)
+    gray = sample_images.calibration_arguments(info | {"channels": 1}, tmp_path)
     assert gray[0]["noisy"].shape == (1, 32, 64, 1)
-    raw = tflite.calibration_arguments(info | {"channels": 4}, tmp_path)
+    raw = sample_images.calibration_arguments(info | {"channels": 4}, tmp_path)
     assert raw[0]["noisy"].shape == (1, 32, 64, 4)
 
 
 def test_a_loss_of_quality_is_refused_with_what_was_measured(networks, tmp_path, monkeypatch):
     info = describe(networks[3], noise="gauss25")
-    honest = report.measure
+    honest = measure.measure
 
     def worse(*arguments):
         figures = honest(*arguments)
         return dataclasses.replace(figures, psnr=figures.psnr_keras - 0.25)
 
-    monkeypatch.setattr("n2n_tf.export.export.measure", worse)
+    monkeypatch.setattr("n2n_tf.export.tflite.measure", worse)
     with pytest.raises(ExportError, match=r"loses 0\.25 dB .* more than 0\.1; not written"):
         export_tflite(networks[3], tmp_path / "x.tflite", info, Variant((32, 32)))
     assert list(tmp_path.iterdir()) == []
@@ -272,7 +272,7 @@ def test_a_loss_of_quality_is_refused_with_what_was_measured(networks, tmp_path,
 
 def test_operations_that_phones_lack_are_refused(networks, tmp_path, monkeypatch):
     info = describe(networks[3], noise="gauss25")
-    monkeypatch.setattr(report, "NOT_STATIC", ("TRANSPOSE_CONV",))
+    monkeypatch.setattr(measure, "NOT_STATIC", ("TRANSPOSE_CONV",))
     with pytest.raises(ExportError, match="operations that phones lack: TRANSPOSE_CONV"):
         export_tflite(networks[3], tmp_path / "x.tflite", info, Variant((32, 32)))
     assert list(tmp_path.iterdir()) == []

@@ -30,7 +30,8 @@ from n2n_tf.pipelines.noise.synthetic import parse_noise
 from n2n_tf.pipelines.training.batches import training_batches
 from n2n_tf.training import finite_guard, run
 from n2n_tf.training.checkpoints import parse_interval
-from n2n_tf.training.finite_guard import TrainingStopped, images_of_step
+from n2n_tf.training.errors import TrainingStopped
+from n2n_tf.training.finite_guard import images_of_step
 from n2n_tf.training.run import Conduct, TrainingError, train
 
 

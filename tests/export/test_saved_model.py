@@ -15,8 +15,10 @@ from keras import layers
 from tensorflow.lite.python.lite import TFLiteSavedModelConverterV2
 
 from n2n_tf.denoising.denoiser import Denoiser
-from n2n_tf.export import export, tflite_graph
-from n2n_tf.export.export import ExportError, check_free, export_saved_model, export_tflite
+from n2n_tf.export import replacing, saved_model, tflite, tflite_graph
+from n2n_tf.export.replacing import ExportError, check_free
+from n2n_tf.export.saved_model import export_saved_model
+from n2n_tf.export.tflite import export_tflite
 from n2n_tf.model_files.keras_file import describe
 from n2n_tf.model_files.tflite_domain import INPUTS
 from n2n_tf.networks.unet import unet
@@ -194,7 +196,7 @@ def test_small_networks_of_others_can_be_exported(target):
 
 def with_wrong_weights(value):
     """Writes the SavedModel of a network whose first kernel was spoilt."""
-    honest = export._write_saved_model
+    honest = saved_model.write_saved_model
 
     def write(network, folder, info):
         spoilt = keras.models.clone_model(network)
@@ -216,7 +218,8 @@ def with_wrong_weights(value):
 )
 def test_an_export_with_other_weights_is_not_written(tmp_path, monkeypatch, name, value, words):
     write, path = WRITERS[name], tmp_path / name
-    monkeypatch.setattr(export, "_write_saved_model", with_wrong_weights(value))
+    for module in (saved_model, tflite):
+        monkeypatch.setattr(module, "write_saved_model", with_wrong_weights(value))
     with pytest.raises(ExportError, match=words) as caught:
         write(small_network(), path, INFO)
     assert str(path) in str(caught.value)
@@ -324,7 +327,8 @@ def test_a_failed_replacement_leaves_the_old_export(target, tmp_path, monkeypatc
     write, path = target
     write_earlier_export(path)
     before = contents(tmp_path)
-    monkeypatch.setattr(export, "_write_saved_model", with_wrong_weights(1.0))
+    for module in (saved_model, tflite):
+        monkeypatch.setattr(module, "write_saved_model", with_wrong_weights(1.0))
     with pytest.raises(ExportError, match="differs"):
         write(small_network(), path, INFO, overwrite=True)
     assert contents(tmp_path) == before
@@ -335,7 +339,7 @@ def test_a_folder_comes_back_if_the_new_one_cannot_take_its_place(tmp_path):
     path.mkdir()
     (path / "saved_model.pb").write_text("the old one")
     with pytest.raises(FileNotFoundError):
-        export._replace_folder(tmp_path / "missing", path, old)
+        replacing.replace_folder(tmp_path / "missing", path, old)
     assert (path / "saved_model.pb").read_text() == "the old one" and not old.exists()
 
 

@@ -1,0 +1,103 @@
+"""A finished training run becomes a shipped model."""
+
+import json
+import os
+import pathlib
+import shutil
+import time
+
+from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.model_files import shipped
+from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError
+from n2n_tf.networks.cost import multiply_adds
+from n2n_tf.pipelines.files.atomic_files import atomic_file, write_json
+
+
+def add(name, model_dir, facts, overwrite=False):
+    """Puts the network of a training into saved_models/, with a model.json that tells its story.
+
+    Args:
+        name: str, the model's name.
+        model_dir: folder of a finished training.
+        facts: dict of what no file knows: "data", "data_license", "hardware", "license", and
+            "start", what was trained before, if the name of the initial model does not tell it,
+            and "earlier_hours", for how many hours.
+        overwrite: whether a model of this name may be replaced.
+
+    Returns:
+        `pathlib.Path` of the model's folder.
+
+    Raises:
+        FileExistsError: if there is one, without `overwrite`.
+        ModelError: if the training cannot be read, or has not come to its end.
+    """
+    source, target = pathlib.Path(model_dir), shipped.SHIPPED / name
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists already; --overwrite replaces it.")
+    denoiser = Denoiser.load(source)
+    try:
+        record = json.loads((source / "run.json").read_text())
+        recipe = record["recipe"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{source}/run.json: cannot be read ({error}).") from error
+    if denoiser.info.get("epochs") != recipe["epochs"]:
+        raise ModelError(
+            f"{source}: {denoiser.info.get('epochs')} of {recipe['epochs']} epochs are done; let "
+            "the training come to its end."
+        )
+    network = denoiser.network
+    images = record["data"]["images"] - len(record["data"].get("held_out", []))
+    steps = recipe["epochs"] * max(1, images * recipe["crops_per_image"] // recipe["batch_size"])
+    started = time.mktime(time.strptime(record["started"][:19], "%Y-%m-%dT%H:%M:%S"))
+    info = denoiser.info | {
+        "license": facts["license"],
+        "sha256": shipped.checksum(source / NETWORK_FILE),
+        "parameters": network.count_params(),
+        "multiply_adds": round(multiply_adds(network)),
+        "training": {
+            "command": _command(record.get("changes", [record])[-1]["command"]),
+            "changes": [
+                f"at step {change['step']:,} {'; '.join(change['changed'])}"
+                for change in record.get("changes", [])
+            ],
+            "recipe": recipe,
+            "start": facts.get("start") or _start(recipe["initial_model"]),
+            "data": facts["data"],
+            "data_license": facts["data_license"],
+            "images": images,
+            "steps": steps,
+            "hardware": facts["hardware"],
+            "earlier_hours": facts.get("earlier_hours", 0.0),
+            "hours": round((os.path.getmtime(source / NETWORK_FILE) - started) / 3600, 2),
+            "versions": record["versions"],
+        },
+    }
+    target.mkdir(parents=True, exist_ok=True)
+    with atomic_file(target / NETWORK_FILE, overwrite=True) as temporary:
+        shutil.copyfile(source / NETWORK_FILE, temporary)
+    write_json(target / INFO_FILE, info)
+    return target
+
+
+def _start(initial_model):
+    return (
+        f"the weights of `{pathlib.Path(initial_model).name}`"
+        if initial_model
+        else "random weights"
+    )
+
+
+def _command(argv):
+    """The command of a training as others would type it, without the folders of this machine."""
+    words = list(argv[1:])
+    lines = ["n2n-train"]
+    while words:
+        name, equals, value = words.pop(0).removeprefix("--").partition("=")
+        if not equals and words and not words[0].startswith("--"):
+            value = words.pop(0)
+        value = {"data_dir": "PHOTOS", "model_dir": "RUN"}.get(name, value)
+        if name == "initial_model":
+            value = pathlib.Path(value).name
+        if name != "allow_changed_flags":
+            lines.append(f"--{name} {value}".rstrip())
+    return " ".join(lines)

@@ -1,0 +1,88 @@
+"""The figures of a shipped model: measured, kept, and compared with those on its card."""
+
+import functools
+
+import numpy as np
+
+from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.raw_frames import denoise_planes
+from n2n_tf.evaluation.clean_images import embedded_clean, load_clean
+from n2n_tf.evaluation.protocol import SEED, average, evaluate
+from n2n_tf.model_files import shipped
+from n2n_tf.model_files.info import INFO_FILE
+from n2n_tf.model_files.shipped import RESULTS_FILE
+from n2n_tf.pipelines.files.atomic_files import write_json
+from n2n_tf.pipelines.noise.synthetic import parse_noise
+
+EMBEDDED = "embedded"  # the photographs that scikit-image ships
+
+
+# Noise that a model is measured with, beside its own.
+ALSO = {
+    "gauss5_50": ["gauss10", "gauss25", "gauss50"],
+    "poisson5_50": ["poisson30"],
+    "raw": ["raw:0.0001,6.3e-9", "raw:0.001,9.6e-7", "raw:0.012,2.2e-4"],
+}
+
+
+TOLERANCES = {"psnr_noisy": 0.01, "ssim_noisy": 0.001, "psnr": 0.01, "ssim": 0.001}
+
+
+def measure(name, folders, progress=lambda results, total, what: results):
+    """Figures of a shipped model: one noise realisation per image, drawn with seed 101.
+
+    Args:
+        name: name of the model.
+        folders: dict of data set name to folder of clean images. The photographs of scikit-image
+            are always measured, as "embedded".
+        progress: callable(iterable of results, their number, text) -> the iterable.
+
+    Returns:
+        list of dicts: "noise", "data", "images" and the names of
+        `n2n_tf.evaluation.protocol.FIGURES`.
+    """
+    denoiser = Denoiser.load(name)
+    sets = {EMBEDDED: embedded_clean(denoiser.channels)}
+    sets |= {data: load_clean(path, denoiser.channels) for data, path in folders.items()}
+    denoise = functools.partial(denoise_planes, denoiser) if denoiser.channels == 4 else denoiser
+    own, rows = denoiser.info["noise"], []
+    for noise in [own, *ALSO.get(own, [])]:
+        for data, images in sets.items():
+            stream = np.random.RandomState(SEED)
+            results = evaluate(denoise, images, parse_noise(noise), stream)
+            kept = list(progress(results, len(images), f"{name} {noise} {data}"))
+            rows.append({"noise": noise, "data": data, "images": len(images)} | average(kept))
+    return rows
+
+
+def save_results(name, rows):
+    """Writes a model's results.json; data sets that were not measured now keep their figures."""
+    noise = shipped.said_by(name, INFO_FILE)["noise"]
+    path = shipped.SHIPPED / name / RESULTS_FILE
+    measured = {row["data"] for row in rows}
+    before = shipped.said_by(name, RESULTS_FILE)["results"] if path.exists() else []
+    rows = rows + [row for row in before if row["data"] not in measured]
+    write_json(path, {"noise": noise, "seed": SEED, "repeats": 1, "results": rows})
+
+
+def disagreements(name, rows):
+    """Lines that say where new figures differ from those of a model's results.json.
+
+    A difference is more than 0.01 dB, or 0.001 in SSIM; a figure that is missing is one too.
+    """
+    known = {
+        (row["noise"], row["data"]): row for row in shipped.said_by(name, RESULTS_FILE)["results"]
+    }
+    lines = []
+    for row in rows:
+        said = known.get((row["noise"], row["data"]))
+        where = f"{name}, {row['noise']}, {row['data']}"
+        if said is None:
+            lines.append(f"{where}: {RESULTS_FILE} has no figure.")
+            continue
+        lines += [
+            f"{where}: {figure} is {row[figure]:.4f}, {RESULTS_FILE} says {said[figure]:.4f}."
+            for figure, tolerance in TOLERANCES.items()
+            if not abs(row[figure] - said[figure]) <= tolerance
+        ]
+    return lines

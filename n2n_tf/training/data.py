@@ -1,0 +1,22 @@
+"""The batches of a recipe."""
+
+from n2n_tf.pipelines.noise.synthetic import parse_noise
+from n2n_tf.pipelines.training.batches import training_batches
+from n2n_tf.pipelines.training.sources import preparation
+
+
+def batches_of(images, recipe, epoch_steps, start_step=0, worker=None):
+    """The batches of a recipe, from a `Subset` of a folder's images; see `training_batches`."""
+    return training_batches(
+        images,
+        parse_noise(recipe.noise),
+        frozen=recipe.noise_realization == "frozen",
+        patch_size=recipe.patch_size,
+        batch_size=recipe.batch_size,
+        epoch_steps=epoch_steps,
+        augment=recipe.augment,
+        seed=recipe.seed,
+        start_step=start_step,
+        prepare=preparation(images.whole),
+        worker=worker,
+    )

@@ -1,0 +1,61 @@
+"""Ctrl-C and SIGTERM end a training run after the step, with its state saved."""
+
+import contextlib
+import signal
+import threading
+
+import keras
+
+from n2n_tf.training.errors import TrainingStopped
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """On SIGTERM or Ctrl-C lets the step end, saves it and raises `TrainingStopped`.
+
+    Use as context manager around `fit`, and as its last callback. A second signal ends the process
+    at once, as without this. Only the main thread receives signals: in others it does nothing.
+
+    Args:
+        checkpoint: `n2n_tf.training.checkpoints.Checkpoint`.
+        say: callable for lines of text.
+    """
+
+    def __init__(self, checkpoint, say):
+        super().__init__()
+        self.checkpoint, self.say, self._number = checkpoint, say, None
+
+    @contextlib.contextmanager
+    def listening(self):
+        """Takes the signals; gives them back at the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+
+        def take(number, frame):
+            self._number = number
+            signal.signal(signal.SIGTERM, before[signal.SIGTERM])
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
+            self.say("Stopping after this step; a second signal stops at once.")
+
+        for number in before:
+            signal.signal(number, take)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Saves and stops, unless the epoch ends now."""
+        if self._number and self.checkpoint.step % self.checkpoint.per_epoch:
+            self.checkpoint.save_within_epoch()
+            self._stop()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Stops; the epoch is saved already."""
+        if self._number:
+            self._stop()
+
+    def _stop(self):
+        raise TrainingStopped(self._number, self.checkpoint.step)
