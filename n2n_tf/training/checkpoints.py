@@ -70,9 +70,14 @@ class Checkpoint(keras.callbacks.Callback):
     def clean(self):
         """Removes what a process that was killed in the midst of writing left behind."""
         remove_leftovers(self.folder)
-        for state in self.folder.glob("*.weights.h5"):
+        for state in self._files(".weights.h5"):
             if not _json_of(state).exists():
                 state.unlink()
+
+    def _files(self, suffix):
+        """Those of checkpoints, the oldest first; others' files are not looked at, nor removed."""
+        ours = re.compile(r"[0-9]{9,}" + re.escape(suffix))
+        return sorted(path for path in self.folder.iterdir() if ours.fullmatch(path.name))
 
     def restore(self, model, say):
         """Restores the newest undamaged checkpoint.
@@ -83,7 +88,7 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             TrainingError: if all are damaged, or one is of another network.
         """
-        files = sorted(self.folder.glob("*.json"), reverse=True)
+        files = self._files(".json")[::-1]
         for file in files:
             try:
                 progress = json.loads(file.read_text())
@@ -113,10 +118,17 @@ class Checkpoint(keras.callbacks.Callback):
                 # Keras leaves an optimizer of another kind as it is, and only warns.
                 warnings.filterwarnings("error", message="Skipping variable loading")
                 model.load_weights(state)
-        except (ValueError, UserWarning) as error:
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            raise
+        except OSError as error:
+            raise TrainingError(
+                f"{state}: cannot be read ({reason_of(error)}). Nothing was changed: mend the disk "
+                "and repeat the command."
+            ) from error
+        except Exception as error:  # Keras and h5py raise many types
             raise TrainingError(
                 f"{state}: is whole, but does not fit the network and optimizer that the flags "
-                f"ask for ({str(error).splitlines()[0]})."
+                f"ask for ({reason_of(error)})."
             ) from error
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -156,7 +168,7 @@ class Checkpoint(keras.callbacks.Callback):
             with atomic_file(state, overwrite=True) as temporary:
                 self.model.save_weights(temporary, overwrite=True)
             self._write_json(state, means or {})
-            for old in sorted(self.folder.glob("*.json"))[:-2]:
+            for old in self._files(".json")[:-2]:
                 old.unlink()
                 _state_of(old).unlink(missing_ok=True)
         except WRITE_ERRORS as error:

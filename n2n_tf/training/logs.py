@@ -54,7 +54,8 @@ class TensorBoardLog(keras.callbacks.Callback):
             self.folder.mkdir(exist_ok=True)
             remove_leftovers(self.folder)
             files = {self._file_of(row["epoch"]): row for row in self.checkpoint.history}
-            for file in set(self.folder.glob("events.out.tfevents.*")) - set(files):
+            ours = set(self.folder.glob("events.out.tfevents." + "[0-9]" * 6))
+            for file in ours - set(files):
                 file.unlink()
             for file, row in files.items():
                 if row["epoch"] == anew:

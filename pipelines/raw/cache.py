@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from n2n_tf.pipelines.files.atomic_files import atomic_file
+from n2n_tf.pipelines.files.atomic_files import atomic_file, remove_leftovers
 from n2n_tf.pipelines.raw.bayer import pack, phase_shift
 from n2n_tf.pipelines.raw.camera_files import read_raw
 from n2n_tf.pipelines.raw.frame import RawFileError, RawFrame, normalise_mosaic
@@ -189,7 +189,7 @@ def _open_or_store(path: Path, cache_dir: Path, max_bytes: int) -> CachedRaw:
         if facts is None:
             frame = read_raw(path)
             facts = _facts_of(frame)
-            _remove_leftovers(cache_dir)
+            remove_leftovers(cache_dir)  # nobody else is writing there: the lock is held
             if _stored_bytes(cache_dir) + frame.mosaic.nbytes > max_bytes:
                 return _cached_raw(path, facts, npy="")
             with atomic_file(npy, overwrite=True) as temporary:
@@ -253,10 +253,4 @@ def _decoded(path: str) -> np.ndarray:
 
 
 def _stored_bytes(cache_dir: Path) -> int:
-    return sum(path.stat().st_size for path in cache_dir.glob("*.npy"))
-
-
-def _remove_leftovers(cache_dir: Path) -> None:
-    """Deletes what a killed process was writing; the lock is held, so nobody is writing now."""
-    for path in cache_dir.glob(".*"):
-        path.unlink(missing_ok=True)
+    return sum(path.stat().st_size for path in cache_dir.glob("*.npy") if path.is_file())

@@ -138,6 +138,20 @@ def test_damaged_entries_are_made_anew_and_leftovers_removed(folder, tmp_path, d
         cache.crop(index, 0, 0, 16)
 
 
+def test_what_is_not_of_the_cache_stays_in_its_folder(folder, tmp_path):
+    """Hidden files and folders of others, and links to nowhere, are neither removed nor fatal."""
+    home = tmp_path / "cache"
+    (home / ".git").mkdir(parents=True)
+    (home / "folder.npy").mkdir()
+    for name in (".bashrc", ".0123456789ab", ".nomedia.npy", "notes.npy"):
+        (home / name).write_text("mine")
+    (home / "link.npy").symlink_to("nowhere")
+    before = {path.name for path in home.iterdir()} - {".0123456789ab"}  # named like a leftover
+    RawCache(folder, home)
+    assert before <= {path.name for path in home.iterdir()}
+    assert not (home / ".0123456789ab").exists()
+
+
 def test_a_cache_can_be_sent_to_another_process(folder, tmp_path):
     cache = RawCache(folder, tmp_path / "cache")
     again = pickle.loads(pickle.dumps(cache))
