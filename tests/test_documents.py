@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from absl import flags
-from programs import imported
+from programs import imported, run
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -55,6 +55,14 @@ def test_commands_parse_against_the_real_flags(document, program, arguments):
 def test_an_invented_flag_would_be_noticed():
     with imported("train"), pytest.raises(flags.UnrecognizedFlagError):
         flags.FLAGS(["train", "--data_folder=x"])
+
+
+@pytest.mark.parametrize("program", ["denoise", "evaluate"])
+def test_whom_to_trust_with_a_saved_model_is_said(program, capsys, monkeypatch):
+    """A SavedModel's graph can write files when it is called; nothing else that is loaded can."""
+    assert "SavedModels only from people you trust" in (ROOT / "README.md").read_text()
+    told = " ".join(run(capsys, monkeypatch, program, "--help").out.split())
+    assert "SavedModel" in told and "take one only from people you trust" in told
 
 
 def test_files_named_in_the_readme_exist():

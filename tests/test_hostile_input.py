@@ -400,7 +400,7 @@ def test_any_name_of_a_noise_is_read_or_refused(text):
 
 
 VALUES = ["nan", "-nan", "inf", "-1", "0", "1e308", "1e999", "9" * 30, "", " ", "é", "--", "a,b"]
-VALUES += ["\n", "../..", "/dev/null", "None", "true", "0x10", "1_0"]
+VALUES += ["-", "\n", "../..", "/dev/null", "None", "true", "0x10", "1_0"]
 
 
 @pytest.mark.parametrize(

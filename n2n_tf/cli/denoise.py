@@ -44,7 +44,8 @@ MODEL = flags.DEFINE_string(
     "model",
     None,
     "Name of a shipped model, folder of a training, .keras, .npz, .pth or .tflite file, or "
-    "SavedModel folder. [a shipped model, by the kind of image]",
+    "SavedModel folder. A SavedModel can read and write any file when it runs: take one only from "
+    "people you trust. [a shipped model, by the kind of image]",
 )
 LIST_MODELS = flags.DEFINE_bool("list_models", False, "Show the shipped models and end.")
 OUTPUT = flags.DEFINE_string(
@@ -121,10 +122,7 @@ def plan(inputs, output):
     suffixes = _output_suffixes(inputs[0] if single else None)
     if single and output.suffix and not a_folder:
         if output.suffix.lower() not in suffixes:
-            raise ValueError(
-                f"--output={output}: files end in one of {', '.join(suffixes)}; for a folder of "
-                "this name write a / at its end."
-            )
+            raise ValueError(_wrong_suffix(inputs[0], output, suffixes))
         pairs = [(inputs[0], output)]
     else:
         if not a_folder and (output.exists() or output.suffix.lower() in suffixes):
@@ -144,6 +142,21 @@ def _output_suffixes(source):
     return (".dng",) if is_raw(source) else SUFFIXES
 
 
+def _wrong_suffix(source, output, suffixes):
+    """What is wrong with an output file of this name, or with its input."""
+    if output.suffix.lower() == ".dng":
+        return (
+            f"{source}: is no camera raw by its name, and only raws give a DNG; a sensor dump "
+            "needs --raw_shape."
+        )
+    told = (
+        "a camera raw gives a .dng"
+        if is_raw(source)
+        else f"files end in one of {', '.join(suffixes)}"
+    )
+    return f"--output={output}: {told}; for a folder of this name write a / at its end."
+
+
 def is_raw(path):
     """Whether a file is a camera raw by its suffix, or a sensor dump by the flags."""
     from n2n_tf.pipelines.raw.cache import RAW_SUFFIXES
@@ -154,9 +167,9 @@ def is_raw(path):
 def _list(folder):
     """The raws below a folder, or its images if it holds none: pictures beside raws are theirs."""
     from n2n_tf.pipelines.files.image_files import list_images
+    from n2n_tf.pipelines.files.listing import files_below
 
-    raws = [p for p in folder.rglob("*") if not p.is_dir() and p.name[0] != "." and is_raw(p)]
-    return sorted(raws) or list_images(folder)
+    return [path for path in files_below(folder) if is_raw(path)] or list_images(folder)
 
 
 def _name(file, root):

@@ -31,7 +31,8 @@ MODEL = flags.DEFINE_string(
     "model",
     None,
     "Name of a shipped model, folder of a training, .keras, .npz, .pth or .tflite file, SavedModel "
-    "folder, or 'noisy'. Required.",
+    "folder (which can read and write any file when it runs: take one only from people you trust), "
+    "or 'noisy'. Required.",
 )
 DATA_DIR = flags.DEFINE_multi_string(
     "data_dir",

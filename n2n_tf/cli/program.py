@@ -31,7 +31,7 @@ def start(main, name, module, tensorflow=True):
     def parse(argv):
         try:
             arguments = flags.FLAGS(argv)
-            _check_finite()
+            _check_values()
             return arguments
         except flags.Error as error:
             sys.exit(fail(f"{_flag_text(error)} (see {name} --help)"))
@@ -64,12 +64,16 @@ def start(main, name, module, tensorflow=True):
     app.run(guarded, flags_parser=parse)
 
 
-def _check_finite():
-    """NaN and infinity pass the bounds of absl's flags, and are meant nowhere."""
+def _check_values():
+    """Refuses what absl's flags let pass and what is meant nowhere: NaN, infinity, "-"."""
     for name in flags.FLAGS:
-        value = flags.FLAGS[name].value
+        name, value = flags.FLAGS[name].name, flags.FLAGS[name].value  # -o is --output
         if isinstance(value, float) and not math.isfinite(value):
             raise flags.IllegalFlagValueError(f"flag --{name}={value}: must be a finite number")
+        if "-" in (value if isinstance(value, list) else [value]):
+            raise flags.IllegalFlagValueError(
+                f"flag --{name}=-: standard input and output are not used; name a file or folder"
+            )
 
 
 def expected_errors():

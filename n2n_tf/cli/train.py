@@ -208,6 +208,8 @@ def open_images(recipe):
         return sources.RawFolder(DATA_DIR.value, f"{MODEL_DIR.value}/raw_cache")
     if recipe.channels == 4 and recipe.noise == "none":
         return sources.MosaicFolder(DATA_DIR.value)
+    if recipe.channels != 4:
+        _refuse_raws(DATA_DIR.value)
     pixels_per_step = 2 if recipe.channels == 4 else 1
     photos = ImageFolder(
         DATA_DIR.value,
@@ -221,6 +223,18 @@ def open_images(recipe):
         ),
     )
     return sources.PhotosAsRaw(photos) if recipe.channels == 4 else photos
+
+
+def _refuse_raws(folder):
+    """A folder of raws and no pictures, without --channels=4, is told what it is."""
+    from n2n_tf.pipelines.files.image_files import SUFFIXES
+    from n2n_tf.pipelines.files.listing import files_below
+    from n2n_tf.pipelines.training.sources import holds_raws
+
+    if holds_raws(folder) and not files_below(folder, SUFFIXES):
+        raise ValueError(
+            f"--data_dir={folder}: holds camera raws; --channels=4 --noise=none trains on them."
+        )
 
 
 def main(arguments):

@@ -73,8 +73,9 @@ def _info_inside(path):
             info = json.loads(archive.read(INFO_FILE))
     except Exception as error:  # damaged archives raise many types
         raise ModelError(
-            f"{info_path(path)}: missing, and there is no {INFO_FILE} inside the .tflite file "
-            "either; it was written beside the model, copy both."
+            f"{path}: is no .tflite file of n2n-export: it holds no {INFO_FILE}, which says what "
+            "to feed it. Files of other programs cannot be used; give the network they were made "
+            "from."
         ) from error
     return check_info(info, path)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from n2n_tf.pipelines.files.atomic_files import atomic_file
 from n2n_tf.pipelines.files.image_limits import (
+    JPEG_KINDS,
     ImageFileError,
     bmp_size,
     check_jpeg,
@@ -16,6 +17,7 @@ from n2n_tf.pipelines.files.image_limits import (
     check_tiff,
     check_tiff_tags,
 )
+from n2n_tf.pipelines.files.listing import files_below, why_none
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
@@ -34,22 +36,15 @@ class Picture:
 
 
 def list_images(root):
-    """Returns all image files below a folder, sorted by their path relative to it.
-
-    Hidden files and folders are left out: they are thumbnails, or unfinished files of a writer.
-    A link to nowhere is listed, so that reading it tells what is missing.
+    """All image files below a folder, by the rule and in the order of `files_below`.
 
     Raises:
-        ImageFileError: if the folder does not exist or holds no file with an image's name.
+        ImageFileError: if there is no such folder, or no file in it with an image's name.
     """
-    root = pathlib.Path(root)
-    if not root.is_dir():
-        raise ImageFileError(f"{root}: no such folder.")
-    files = [p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir()]
-    files = [p for p in files if not any(n.startswith(".") for n in p.relative_to(root).parts)]
+    files = files_below(root, SUFFIXES)
     if not files:
-        raise ImageFileError(f"{root}: no image in this folder (looked for {', '.join(SUFFIXES)}).")
-    return sorted(files, key=lambda p: p.relative_to(root).as_posix())
+        raise ImageFileError(why_none(root, "image", SUFFIXES))
+    return files
 
 
 def read_image(path):
@@ -117,9 +112,15 @@ def _decode_png(data):
 
 def _decode_jpeg(data):
     """-> [H, W] or [H, W, 3], upright."""
-    check_jpeg(data)
+    kind = check_jpeg(data)
     cv2 = _opencv()  # of its flags only the colour ones turn a JPEG upright
-    return _decode_opencv(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    try:
+        return _decode_opencv(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    except ImageFileError as error:  # which kinds it reads, depends on how OpenCV was built
+        if kind in JPEG_KINDS:
+            kind = f"damaged, or {JPEG_KINDS[kind]} JPEG, which is not read; save it as a PNG."
+            raise ImageFileError(kind) from error
+        raise
 
 
 def _decode_bmp(data):

@@ -24,11 +24,13 @@ class ImageFileError(ValueError):
 
 
 def check_size(width, height):
-    """Raises ImageFileError for more than `MAX_PIXELS` pixels.
+    """Raises ImageFileError for no pixels, or more than `MAX_PIXELS` of them.
 
     Example:
         >>> check_size(20_000, 20_000)
     """
+    if width < 1 or height < 1:
+        raise ImageFileError(f"damaged (an image of {width} x {height} pixels).")
     if width * height > MAX_PIXELS:
         raise ImageFileError(
             f"{width} x {height} pixels, more than the {MAX_PIXELS / 1e6:g} megapixels allowed "
@@ -65,14 +67,35 @@ def _check_inflated(chunks, expected):
         raise ImageFileError("damaged PNG (it holds far more pixels than its header says).")
 
 
+# Processes of JPEG, by marker, beside the common ones, which all decoders know.
+JPEG_KINDS = dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "a lossless")
+JPEG_KINDS |= dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), "a hierarchical")
+JPEG_KINDS |= dict.fromkeys((0xC9, 0xCA), "an arithmetic-coded")
+
+
 def check_jpeg(data):
-    """Raises ImageFileError for a JPEG that is too large, truncated, or of endlessly many scans."""
+    """Checks a JPEG before it is decoded; returns its process, the marker of its frame.
+
+    Raises:
+        ImageFileError: for one that is too large, truncated, of endlessly many scans, or of other
+            than 8 bits.
+    """
+    frame = _jpeg_frame(data)
+    process, bits = data[frame + 1], data[frame + 4]
+    if bits != 8 and 2 <= bits <= 16:
+        raise ImageFileError(
+            f"a JPEG of {bits} bits per sample, and only 8 are read; save it as a PNG or TIFF of "
+            "16 bits."
+        )
+    if process == 0xF7:
+        raise ImageFileError("a JPEG-LS file, which is not read; save it as a PNG.")
     width, height, scans = jpeg_size(data)
     check_size(width, height)
     if not data.find(b"\xff\xd9", _jpeg_frame(data)) > 0:  # OpenCV 4 would fill up with gray
         raise ImageFileError("truncated JPEG (it has no end).")
     if width * height * scans > MAX_SCANS * MAX_PIXELS:
         raise ImageFileError(f"a JPEG of {scans} scans, which would take minutes to decode.")
+    return process
 
 
 def jpeg_size(data):
@@ -87,7 +110,7 @@ def _jpeg_frame(data):
     at = 2
     while (at := data.find(b"\xff", at)) >= 0:
         marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             return at
         if marker == 0xFF:  # padding
             at += 1
@@ -148,6 +171,8 @@ def check_tiff(tiff):
         raise ImageFileError("has several pages; split it into single images first.")
     check_size(page.imagewidth, page.imagelength)
     colours = getattr(page.photometric, "name", page.photometric)
+    if "PhotometricInterpretation" not in page.tags:
+        raise ImageFileError("does not say its colours (a TIFF without PhotometricInterpretation).")
     if colours not in _TIFF_SAMPLES:
         raise ImageFileError(f"TIFF colours are {colours}; convert to RGB or gray.")
     if page.bitspersample not in (8, 16, 32, 64):
@@ -156,7 +181,9 @@ def check_tiff(tiff):
         raise ImageFileError(f"{page.samplesperpixel} samples per pixel are no gray or RGB image.")
     if colours == "MINISWHITE" and page.dtype.kind != "u":
         raise ImageFileError(f"{page.dtype} pixels of colours MINISWHITE have no black.")
-    compression = getattr(page.compression, "name", page.compression)
+    # 1 is a number where the file does not say it: then it is the default.
+    compression = "NONE" if page.compression == 1 else page.compression
+    compression = getattr(compression, "name", compression)
     if compression not in _TIFF_COMPRESSIONS:
         raise ImageFileError(f"TIFF compression is {compression}; save it with Deflate or none.")
     _check_tiles(page, tiff.filehandle.size)

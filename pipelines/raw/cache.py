@@ -17,13 +17,16 @@ import numpy as np
 from filelock import FileLock
 
 from n2n_tf.pipelines.files.atomic_files import atomic_file, remove_leftovers
+from n2n_tf.pipelines.files.listing import files_below, why_none
 from n2n_tf.pipelines.raw.bayer import pack, phase_shift
 from n2n_tf.pipelines.raw.camera_files import read_raw
 from n2n_tf.pipelines.raw.frame import RawFileError, RawFrame, normalise_mosaic
 
 VERSION = 1  # raise when the meaning of a cached file changes
-_SUFFIXES = """.3fr .ari .arw .bay .cap .cr2 .cr3 .crw .dcr .dcs .dng .erf .fff .iiq .k25 .kdc
-.mef .mos .mrw .nef .nrw .orf .pef .ptx .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f"""
+# Those of all that LibRaw knows; what it cannot read, such as GoPro's .gpr, it says itself.
+_SUFFIXES = """.3fr .ari .arw .bay .bmq .cap .cine .cr2 .cr3 .crw .cs1 .dc2 .dcr .dcs .dng .erf .fff
+.gpr .iiq .k25 .kc2 .kdc .mdc .mef .mos .mrw .nef .nrw .orf .ori .pef .ptx .pxn .qtk .raf .raw .rdc
+.rw2 .rwl .rwz .sr2 .srf .srw .sti .x3f"""
 RAW_SUFFIXES = frozenset(_SUFFIXES.split())
 _log = logging.getLogger(__name__)
 
@@ -156,24 +159,15 @@ class RawCache:
         return normalise_mosaic(pixels, black, frame.white)
 
 
-def list_raws(folder: Path) -> list[Path]:
-    """Camera raws in a folder or below, by their suffix, sorted; hidden ones are left out."""
-    return sorted(
-        path
-        for path in Path(folder).rglob("*")
-        if path.suffix.lower() in RAW_SUFFIXES and not path.name.startswith(".")
-    )
+def list_raws(folder: str | os.PathLike) -> list[Path]:
+    """Camera raws below a folder, by the rule and in the order of `files_below`."""
+    return files_below(folder, RAW_SUFFIXES)
 
 
 def _raw_paths(folder: Path) -> list[Path]:
-    """Raw files below a folder, sorted, hidden ones left out."""
-    if not folder.is_dir():
-        raise RawFileError(f"{folder} is not a folder; give a folder of raw files.")
     paths = list_raws(folder)
     if not paths:
-        raise RawFileError(
-            f"{folder}: no raw files. Names must end in one of {' '.join(sorted(RAW_SUFFIXES))}."
-        )
+        raise RawFileError(why_none(folder, "camera raw", sorted(RAW_SUFFIXES)))
     return paths
 
 

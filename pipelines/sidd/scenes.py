@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from n2n_tf.pipelines.files.atomic_files import atomic_file
+from n2n_tf.pipelines.files.listing import files_below
 from n2n_tf.pipelines.raw import bayer
 from n2n_tf.pipelines.sidd.files import SiddError, read_metadata, read_raw
 
@@ -101,8 +102,8 @@ def list_noisy(root: str | Path, without: Container[str] = HELD_OUT_SCENES) -> l
     Raises:
         SiddError: there is none.
     """
-    noisy = [path for path in Path(root).rglob("*") if _NOISY.fullmatch(path.name)]
-    noisy = sorted(path for path in noisy if path.parent.name not in without)
+    noisy = [path for path in files_below(root, [".mat"]) if _NOISY.fullmatch(path.name)]
+    noisy = [path for path in noisy if path.parent.name not in without]
     if not noisy:
         raise SiddError(
             f"{root}: no NNNN_NOISY_RAW_010.MAT in or below it; unpack SIDD_Medium_Raw there."

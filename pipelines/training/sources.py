@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 
 from n2n_tf.pipelines.files.image_folder import Skipped
+from n2n_tf.pipelines.files.listing import files_below, why_none
 from n2n_tf.pipelines.raw.bayer import pack
 from n2n_tf.pipelines.raw.cache import RawCache, list_raws
 from n2n_tf.pipelines.raw.frame import RawFileError
@@ -86,9 +87,9 @@ class MosaicFolder:
 
     def __init__(self, root):
         self.root = pathlib.Path(root)
-        self._paths = sorted(self.root.rglob("*.npy"))
+        self._paths = files_below(root, [".npy"])
         if not self._paths:
-            raise RawFileError(f"{root}: no camera raws and no .npy mosaics in this folder.")
+            raise RawFileError(why_none(root, "camera raw and no mosaic", [".npy"]))
         self.names = [p.relative_to(self.root).as_posix() for p in self._paths]
         shapes = [self._mosaic(i).shape for i in range(len(self))]
         self.sizes = [(height // 2, width // 2) for height, width in shapes]

@@ -251,6 +251,7 @@ def test_wrong_arguments_are_told_before_anything_is_loaded(denoise, tmp_path, m
     refused(
         denoise(model, "a.png", "-o", "c.png", "--til=64"), "Unknown", "'til'. Did you mean: tile"
     )
+    refused(denoise(model, "a.png", "-o", "-"), "--output=-: standard input and output are not")
     refused(denoise(model, "a.png", "-o", "c.png", "--tile=8"), "--tile=8")
     refused(denoise(model, "a.png", "-o", "c.png", "--tile=big"), "--tile=big")
     assert files(tmp_path) == {"a.png", "b.png", "file"}

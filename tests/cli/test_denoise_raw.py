@@ -103,7 +103,11 @@ def test_a_sensor_dump_needs_its_description(model, denoise, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("a.dng", "-o", "a.png"), "files end in one of .dng"),
+        (("a.dng", "-o", "a.png"), "--output=a.png: a camera raw gives a .dng"),
+        (("a.png", "-o", "a2.dng"), "a.png: is no camera raw by its name, and only raws give"),
+        (("a.GPR", "-o", "b.dng"), "a.GPR: not a camera raw that LibRaw"),
+        (("a.qtk", "-o", "b.dng"), "a.qtk: not a camera raw that LibRaw"),
+        (("a.qtk", "-o", "b.png"), "--output=b.png: a camera raw gives a .dng"),
         (("a.png", "-o", "b.png"), "this model denoises camera raws only"),
         (("a.png", "-o", "b.png", "--preview", "p.png"), "is for one camera raw"),
     ],
@@ -114,6 +118,8 @@ def test_what_does_not_go_together_is_said(
     monkeypatch.chdir(tmp_path)
     write_sample(tmp_path / "a.dng", random_mosaic(32, 32) % 1024, black=BLACK, white=1023)
     write_image(tmp_path / "a.png", np.zeros((40, 40, 3), np.uint8))
+    for name in ("a.GPR", "a.qtk"):
+        (tmp_path / name).write_bytes(bytes(1000))
     ended = denoise("--model", model, *arguments)
     assert ended.status == 1 and message in ended.err and "Traceback" not in ended.err
     assert not (tmp_path / "b.png").exists()

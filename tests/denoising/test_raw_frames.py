@@ -287,7 +287,7 @@ def test_stored_mosaics(tmp_path, rng):
     np.save(tmp_path / "b.npy", np.zeros((3, 4, 5)))
     with pytest.raises(RawFileError, match=r"b\.npy: must be float \[H, W\]"):
         MosaicFolder(tmp_path)
-    with pytest.raises(RawFileError, match="no camera raws and no"):
+    with pytest.raises(RawFileError, match="no camera raw and no"):
         MosaicFolder(tmp_path / "photos")
 
 

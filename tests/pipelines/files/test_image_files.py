@@ -13,6 +13,7 @@ import struct
 import warnings
 import zlib
 
+import imagecodecs
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
@@ -34,6 +35,7 @@ from n2n_tf.pipelines.files.image_files import (
     to_integer,
     write_image,
 )
+from n2n_tf.pipelines.files.tiff_directories import TiffDirectories
 
 PHOTOS = pathlib.Path(skimage.data.__file__).parent
 
@@ -760,7 +762,71 @@ def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(ImageFileError, match="no such folder"):
         list_images(tmp_path / "missing")
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(ImageFileError, match="no such folder"):
+    with pytest.raises(ImageFileError, match=r"a\.txt: is a file; give a folder"):
         list_images(tmp_path / "a.txt")
     with pytest.raises(ImageFileError, match=r"no image in this folder \(looked for \.png"):
         list_images(tmp_path)
+
+
+# Kinds of JPEG and TIFF that are sound but not read, or leave something out
+
+
+JPEGS_NOT_READ = {
+    "12 bits": (
+        lambda gray: imagecodecs.jpeg8_encode(gray, bitspersample=12),
+        "a JPEG of 12 bits per sample, and only 8 are read; save it as a PNG or TIFF of 16 bits.",
+    ),
+    "lossless, 16 bits": (
+        lambda gray: imagecodecs.jpeg8_encode(gray, lossless=True, bitspersample=16),
+        "a JPEG of 16 bits per sample",
+    ),
+    "lossless": (
+        lambda gray: marked(imagecodecs.jpeg8_encode(gray.astype(np.uint8)), 0xC7),
+        "damaged, or a lossless JPEG, which is not read; save it as a PNG.",
+    ),
+    "JPEG-LS": (imagecodecs.jpegls_encode, "a JPEG"),
+    "JPEG-LS, 8 bits": (
+        lambda gray: imagecodecs.jpegls_encode(gray.astype(np.uint8)),
+        "a JPEG-LS file, which is not read; save it as a PNG.",
+    ),
+}
+
+
+def marked(data, process):
+    """A JPEG whose frame says that it is of another process."""
+    return data.replace(b"\xff\xc0", bytes((0xFF, process)), 1)
+
+
+@pytest.mark.parametrize("name", JPEGS_NOT_READ)
+def test_unusual_jpegs_are_called_what_they_are(tmp_path, name):
+    encode, message = JPEGS_NOT_READ[name]
+    gray = (np.arange(64 * 64).reshape(64, 64) % 4096).astype(np.uint16)
+    (tmp_path / "a.jpg").write_bytes(encode(gray))
+    with pytest.raises(ImageFileError) as caught:
+        read_image(tmp_path / "a.jpg")
+    assert str(caught.value).startswith(f"{tmp_path}/a.jpg: {message}")
+
+
+def without_tag(data, code):
+    """A TIFF that has another, unknown tag in the place of this one."""
+    tiff, data = TiffDirectories(data), bytearray(data)
+    step, begin = (20, tiff.first + 8) if data[2] == 43 else (12, tiff.first + 2)
+    place = [entry.code for entry in tiff.read(tiff.first)[0]].index(code)
+    struct.pack_into("<H", data, begin + step * place, 65000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_a_tiff_that_leaves_out_what_has_a_default(tmp_path, big):
+    """Without a Compression tag pixels are uncompressed, by the standard."""
+    gray = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, gray, bigtiff=big, metadata=None, photometric="minisblack")
+    whole = path.read_bytes()
+    for code in (259, 277, 278):  # compression, samples per pixel, rows per strip
+        path.write_bytes(without_tag(whole, code))
+        np.testing.assert_array_equal(read_image(path).pixels[..., 0], gray)
+    for code, message in ((262, "does not say its colours"), (256, "an image of 0 x 6 pixels")):
+        path.write_bytes(without_tag(whole, code))
+        with pytest.raises(ImageFileError, match=message):
+            read_image(path)

@@ -101,10 +101,10 @@ def test_corrupt_raws_are_named_and_skipped(folder, tmp_path, caplog):
 
 
 def test_folders_without_any_good_raw_are_refused(tmp_path):
-    with pytest.raises(RawFileError, match="is not a folder"):
+    with pytest.raises(RawFileError, match="no such folder"):
         RawCache(tmp_path / "absent", tmp_path / "cache")
     (tmp_path / "raws").mkdir()
-    with pytest.raises(RawFileError, match=r"no raw files. Names must end in one of .*\.nef"):
+    with pytest.raises(RawFileError, match=r"no camera raw in this folder .*\.nef"):
         RawCache(tmp_path / "raws", tmp_path / "cache")
     for name in ("a.nef", "b.nef"):
         (tmp_path / "raws" / name).touch()
