@@ -13,6 +13,7 @@ _HOMES = {
     "Denoiser": "denoising.denoiser",
     "Neighbor2Neighbor": "method.trainer",
     "PaperSchedule": "method.schedules",
+    "estimate_noise": "denoising.noise_level",
     "n2n_loss": "method.losses",
     "unet": "networks.unet",
 }

@@ -1,0 +1,149 @@
+"""The noise of a picture, from the picture alone."""
+
+import dataclasses
+
+import numpy as np
+
+from n2n_tf.denoising.flat_blocks import BLOCK, block_pixels, measure, whitened
+from n2n_tf.denoising.noise_line import LEAST_BLOCKS, best_line, floor_line
+
+ROUNDING = 0.4  # deviation in steps of an integer type that rounding alone explains
+NOTHING = 1e-6  # deviation as a share of the picture's range that counts as none
+_FLATNESS = (1.0, 1.0), (2.0, 0.5)  # what is called flat, and how much the line is then trusted
+
+
+@dataclasses.dataclass(frozen=True)
+class NoiseEstimate:
+    """The noise of a picture in its own units: variance = gain * level + read.
+
+    Attributes:
+        gain, read: of each channel. Gain 0 is noise alike at all levels. A read variance below 0
+            belongs to levels that do not begin at 0: where the line is below 0 there is no noise.
+        correlation: between neighbouring pixels, the highest of the channels'; 0 for independent
+            noise.
+        confidence: 0 (assumed) to 1 (measured in many places), the lowest of the channels'.
+        assumed: what was assumed and why, in words; empty if the noise was measured.
+    """
+
+    gain: tuple[float, ...]
+    read: tuple[float, ...]
+    correlation: float = 0.0
+    confidence: float = 1.0
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is no noise at any level of any channel."""
+        return not any(self.gain) and max(self.read) <= 0
+
+    def deviation(self, level) -> np.ndarray:
+        """Standard deviation at levels [..., channels] or one for all -> float64, at least 0."""
+        return np.sqrt(np.maximum(np.multiply(level, self.gain) + self.read, 0.0))
+
+    def scaled(self, strength: float) -> "NoiseEstimate":
+        """The same noise with its deviation times `strength`."""
+        gain, read = (tuple(strength**2 * x for x in values) for values in (self.gain, self.read))
+        return dataclasses.replace(self, gain=gain, read=read)
+
+
+def estimate_noise(image) -> NoiseEstimate:
+    """Estimates the noise of a picture: variance by level, channel by channel.
+
+    For Gaussian noise the gain is exactly 0; for photon noise it is what one photon counts. Film
+    grain and the noise of rounding are noise too. NaN and infinite pixels, areas of one value and
+    saturated ones play no part. Units and scale do not matter: the estimate of a * y + b is that of
+    y in the new units.
+
+    Args:
+        image: array [height, width] or [height, width, channels], any numeric dtype. Planes of a
+            camera raw are channels; a mosaic must be packed before.
+
+    Returns:
+        `NoiseEstimate`, in the units of the picture. Deviation 0 for pictures without noise: of few
+        values, or of integers with no more than rounding explains.
+
+    Raises:
+        ValueError: for an array of another shape.
+
+    Example:
+        >>> y = np.random.default_rng(0).normal(100, 5, (256, 256))
+        >>> estimate = estimate_noise(y)
+        >>> estimate.gain, abs(estimate.read[0] ** 0.5 - 5) < 0.1
+        ((0.0,), True)
+    """
+    image = np.asarray(image)
+    if image.ndim not in (2, 3) or image.size == 0:
+        raise ValueError(
+            "An image is an array [height, width] or [height, width, channels] with at least one "
+            f"pixel. Received: shape={image.shape}."
+        )
+    planes = image[..., None] if image.ndim == 2 else image
+    found = [_of_plane(planes[..., channel]) for channel in range(planes.shape[-1])]
+    return NoiseEstimate(
+        tuple(float(one.gain[0]) for one in found),
+        tuple(float(one.read[0]) for one in found),
+        max(one.correlation for one in found),
+        float(min(one.confidence for one in found)),
+        tuple(dict.fromkeys(reason for one in found for reason in one.assumed)),
+    )
+
+
+def _of_plane(plane):
+    pixels, step = block_pixels(plane)
+    if len(pixels) == 0:
+        return _of_differences(plane)
+    estimate = _of_blocks(pixels, step)
+    levels = np.quantile(pixels, (0.01, 0.99))
+    least = ROUNDING if plane.dtype.kind in "ui" else 0.0
+    least = max(least, NOTHING * (pixels.max() - pixels.min()))
+    return estimate if estimate.deviation(levels).max() > least else _NONE
+
+
+_NONE = NoiseEstimate((0.0,), (0.0,))
+
+
+def _of_blocks(pixels, step):
+    varied = (pixels != pixels[:, :1]).any(1)
+    constant = pixels[~varied, 0]
+    if np.sum(varied) < LEAST_BLOCKS:
+        if len(constant):
+            return _NONE
+        read = floor_line(measure(pixels))[1]
+        return NoiseEstimate((0.0,), (read,), 0.0, 0.1, ("the picture is very small",))
+    correlation, blocks = whitened(measure(pixels[varied]))
+    for flatness, trust in _FLATNESS:
+        line = best_line(blocks, pixels, flatness)
+        if line is not None:
+            if _of_few_values(pixels, constant, line.blocks):
+                return _NONE
+            seen = line.blocks * min(1.0, (step / BLOCK) ** 2)  # blocks overlap
+            trust *= seen / (seen + 10)
+            return NoiseEstimate((line.gain,), (line.read,), correlation, trust)
+    if _of_few_values(pixels, constant, 0):
+        return _NONE
+    read = blocks.high[blocks.flattest(200)].mean()
+    reason = "no place is flat enough to tell noise from detail, so there may be less"
+    return NoiseEstimate((0.0,), (read,), correlation, 0.2, (reason,))
+
+
+def _of_few_values(pixels, constant, flat):
+    """Whether a picture is drawn, or a screen's: areas without any noise, of two values or more.
+
+    One value alone may be what surrounds a noisy picture, unless that has few values itself; the
+    edges between areas look like noise in some blocks, but in few.
+    """
+    if len(constant) < max(0.01 * len(pixels), 3 * flat):
+        return False
+    _, counts = np.unique(constant, return_counts=True)
+    areas = np.sum(counts > 0.01 * len(constant))
+    return areas > 1 or len(np.unique(pixels)) <= 16
+
+
+def _of_differences(plane):
+    """For pictures of less than a block: from second differences, as if all of it were flat."""
+    plane = np.where(np.isfinite(plane), plane, np.nan).astype(np.float64)
+    second = np.concatenate([np.diff(plane, 2, axis=axis).ravel() for axis in (0, 1)])
+    second = second[np.isfinite(second)]
+    read = (np.median(np.abs(second)) / 0.6745) ** 2 / 6 if len(second) else 0.0
+    reason = "the picture is too small to tell noise from detail"
+    return NoiseEstimate((0.0,), (read,), 0.0, 0.0, (reason,))

@@ -1,0 +1,138 @@
+"""The line of noise variance against level through the flat blocks of a channel.
+
+Blocks are chosen by a line and the line is fitted to the chosen ones, in turn, until nothing
+changes (X. Liu et al., IEEE TIP 22(12), 2013, do so for one variance). The simplest line that
+explains the blocks is taken, and clipped noise is told from counts that cannot be below zero
+(clipping as in A. Foi et al., IEEE TIP 17(10), 2008).
+"""
+
+import dataclasses
+
+import numpy as np
+
+from n2n_tf.denoising.flat_blocks import before_clipping
+
+LEAST_BLOCKS = 40  # flat ones, for a line through them
+SPIKE = (
+    0.002  # share of pixels at the lowest or highest level from which on noise was clipped there
+)
+_TURNS = 12
+_RANGES = 12  # of level, over which the misfit of a line is averaged
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """variance = gain * level + read, the blocks it was fitted to and how far these are off it."""
+
+    gain: float
+    read: float
+    blocks: int
+    misfit: float
+
+
+def best_line(blocks, pixels, flatness):
+    """Fits a line to the flat blocks of a channel.
+
+    Args:
+        blocks: `Blocks`.
+        pixels: float64 [blocks, 64], of constant blocks too.
+        flatness: float, energy of a flat block's low frequencies at most, in variances.
+
+    Returns:
+        `Line`, or None if too few blocks are flat.
+    """
+    ends = pixels.min(), pixels.max()
+    spikes = [np.mean(pixels == end) > SPIKE for end in ends]
+    high_end = ends[1] if spikes[1] else None
+    start = floor_line(blocks)
+    base = np.quantile(pixels, 0.001)
+    line = _line(blocks, start, (None, high_end), flatness, base)
+    if spikes[0]:  # noise that was clipped there, or counts of which many are zero?
+        clipped = _line(blocks, start, (ends[0], high_end), flatness, base)
+        if clipped and clipped.gain == 0 and (line is None or clipped.misfit < line.misfit):
+            return clipped
+    return line
+
+
+def floor_line(blocks):
+    """A line below which the flattest blocks of hardly any range of level lie -> (gain, read)."""
+    ranges = int(np.clip(len(blocks.level) // 100, 1, 16))
+    at, floor = [], []
+    for part in np.array_split(np.argsort(blocks.level, kind="stable"), ranges):
+        flat = part[np.argsort(blocks.low[part], kind="stable")[: max(8, len(part) // 20)]]
+        at.append(blocks.level[flat].mean())
+        floor.append(blocks.high[flat].mean())
+    at, floor = np.array(at), np.array(floor)
+    i, j = np.triu_indices(ranges, 1)
+    i, j = i[at[j] > at[i]], j[at[j] > at[i]]
+    gain = np.append((floor[j] - floor[i]) / (at[j] - at[i]), np.zeros(ranges))
+    read = np.append(floor[i], floor) - gain * np.append(at[i], np.zeros(ranges))
+    lines = gain[:, None] * at + read[:, None]
+    tiny = 1e-12 * floor.max() + 1e-300
+    above = np.log(np.maximum(floor, tiny)) - np.log(np.maximum(lines, tiny))
+    cost = np.where(above < 0, -2 * above, np.minimum(above, 1.0)).sum(1)
+    cost[(lines < 0).any(1)] = np.inf
+    best = np.argmin(cost)
+    return gain[best], read[best]
+
+
+def _line(blocks, start, ends, flatness, base):
+    """A line, or one of less freedom if it explains the same blocks about as well."""
+    line, used = _fit(blocks, start, ends, flatness)
+    if line is None:
+        return None
+    misfit = _misfit(blocks, used, line, ends)
+    middle = 0.0, np.polyval(line, np.median(blocks.level[used]))
+    flat, count = _fit(blocks, middle, ends, flatness, gain_is_zero=True)
+    if flat is not None:
+        other = _misfit(blocks, used, flat, ends)
+        if other <= max(2 * misfit, 0.03):
+            return Line(*flat, len(count), other)
+    through, count = _fit(blocks, line, ends, flatness, zero_at=base)
+    if through is not None:
+        other = _misfit(blocks, used, through, ends)
+        impossible = np.polyval(line, np.quantile(blocks.level, 0.001)) < 0
+        if impossible or other <= misfit + 0.003:
+            return Line(*through, len(count), other)
+    return Line(*line, len(used), misfit)
+
+
+def _fit(blocks, line, ends, flatness, gain_is_zero=False, zero_at=None):
+    """Chooses flat blocks by a line, and fits it to them, in turn -> line, blocks used."""
+    flat = None
+    for _ in range(_TURNS):
+        level, factor = before_clipping(blocks, line, ends)
+        variance = np.maximum(np.polyval(line, level), 0)
+        flat = np.flatnonzero((variance > 0) & (blocks.low <= flatness * variance * factor))
+        if len(flat) < LEAST_BLOCKS:
+            return None, None
+        energy, weight = blocks.high[flat] / factor[flat], variance[flat] ** -2
+        if gain_is_zero:
+            line = 0.0, energy.mean()
+        elif zero_at is not None:
+            line = _line_from(level[flat], energy, weight, zero_at, 0.0)
+        else:
+            mean, value = (np.average(values, weights=weight) for values in (level[flat], energy))
+            line = _line_from(level[flat], energy, weight, mean, value)
+    return line, flat
+
+
+def _line_from(level, energy, weight, at, value):
+    """The line of weighted least squares through a point -> (gain, read)."""
+    spread = np.sum(weight * (level - at) ** 2)
+    gain = np.sum(weight * (level - at) * (energy - value)) / spread if spread > 0 else 0.0
+    return gain, value - gain * at
+
+
+def _misfit(blocks, used, line, ends):
+    """How far these blocks' variances, averaged over ranges of level, are off: mean |log ratio|."""
+    level, factor = before_clipping(blocks, line, ends)
+    expected = np.maximum(np.polyval(line, level), 0) * factor
+    used = used[np.isfinite(expected[used])]
+    if len(used) == 0:
+        return np.inf
+    used = used[np.argsort(blocks.level[used], kind="stable")]
+    parts = [part for part in np.array_split(used, _RANGES) if len(part)]
+    tiny = 1e-6 * blocks.high[used].mean() + 1e-300
+    apart = [(blocks.high[p].mean() + tiny) / (expected[p].mean() + tiny) for p in parts]
+    return float(np.mean(np.abs(np.log(apart))))

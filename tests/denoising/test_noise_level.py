@@ -1,0 +1,151 @@
+"""The noise of a picture: right for known noise in any units, and zero where there is none."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from skimage import data
+
+from n2n_tf import estimate_noise
+from n2n_tf.denoising.noise_level import NoiseEstimate
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A photograph with detail, dark and bright places, float64 [512, 512] in 0..255."""
+    return data.astronaut() @ np.array([0.299, 0.587, 0.114])
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(7)
+
+
+@pytest.mark.parametrize("sigma", [2, 5, 10, 25, 50])
+def test_gaussian_noise_is_one_number(photo, random, sigma):
+    estimate = estimate_noise(photo + random.normal(0, sigma, photo.shape))
+    assert estimate.deviation(128.0) == pytest.approx(sigma, rel=0.05, abs=0.5)
+    if sigma >= 5:  # beside less, the photograph's own noise is seen, which differs by level
+        assert estimate.gain == (0.0,)
+    assert estimate.correlation == 0 and estimate.confidence > 0.5 and not estimate.assumed
+
+
+@pytest.mark.parametrize("sigma", [5, 25, 50])
+def test_clipping_and_rounding_do_not_deceive(photo, random, sigma):
+    noisy = (photo + random.normal(0, sigma, photo.shape)).clip(0, 255).round().astype(np.uint8)
+    estimate = estimate_noise(noisy)
+    assert estimate.gain == (0.0,)
+    assert estimate.read[0] ** 0.5 == pytest.approx(sigma, rel=0.05, abs=0.5)
+
+
+@pytest.mark.parametrize("photons", [5, 30, 100, 300])
+def test_photon_noise_has_the_gain_of_a_photon(photo, random, photons):
+    estimate = estimate_noise(random.poisson(photo / 255 * photons) / photons)
+    assert estimate.gain[0] == pytest.approx(1 / photons, rel=0.1)
+
+
+def test_a_cameras_counts_with_an_offset(photo, random):
+    counts = 500 + 2 * random.poisson(photo / 255 * 300) + random.normal(0, 3, photo.shape)
+    estimate = estimate_noise(counts.round().astype(np.uint16))
+    levels = np.array([[550], [700], [1000]])
+    expected = np.sqrt(2 * (levels - 500) + 9)
+    assert estimate.deviation(levels) == pytest.approx(expected, rel=0.1)
+
+
+def test_channels_are_independent(photo, random):
+    clean = np.stack([photo, photo, 255 - photo], -1)
+    noisy = clean + random.normal(0, 1, clean.shape) * (5, 10, 20)
+    deviation = estimate_noise(noisy).deviation(128.0)
+    assert deviation == pytest.approx([5, 10, 20], rel=0.05)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-4, 0.0), (1e4, -3e4), (3.0, 77.0)])
+@pytest.mark.parametrize("law", ["gauss", "poisson"])
+def test_units_do_not_matter(photo, random, scale, offset, law):
+    noisy = photo + random.normal(0, 8, photo.shape) if law == "gauss" else random.poisson(photo)
+    (gain,), (read,) = estimate_noise(noisy).gain, estimate_noise(noisy).read
+    other = estimate_noise(scale * noisy + offset)
+    assert other.gain[0] == pytest.approx(scale * gain, rel=1e-6)
+    expected = scale**2 * read - scale * gain * offset
+    assert other.read[0] == pytest.approx(expected, rel=1e-6, abs=1e-6 * scale**2)
+
+
+def test_what_is_not_finite_masked_saturated_or_hot_plays_no_part(photo, random):
+    noisy = photo + random.normal(0, 10, photo.shape)
+    noisy[:100] = np.nan
+    noisy[150:160, :99] = np.inf
+    noisy[400:, 400:] = -1024.0
+    noisy[300:340, 10:90] = 4095.0
+    noisy.flat[random.choice(noisy.size, 60, replace=False)] = 60_000.0
+    estimate = estimate_noise(noisy)
+    assert estimate.gain == (0.0,)
+    assert estimate.read[0] ** 0.5 == pytest.approx(10, rel=0.05)
+
+
+def drawings():
+    rows, columns = np.mgrid[:400, :400]
+    return {
+        "constant": np.full((300, 300), 7, np.uint8),
+        "constant float": np.full((300, 300, 3), 0.1, np.float32),
+        "three grey values": (100 * np.digitize(data.camera(), [80, 160])).astype(np.uint8),
+        "disc": (np.hypot(rows - 200, columns - 200) < 150).astype(np.uint8) * 200,
+        "checks": (rows // 16 + columns // 16) % 2 * 200.0,
+        "ramp": ((rows + columns) / 800).astype(np.float32),
+        "ramp of integers": ((rows + columns) / 800 * 255).astype(np.uint8),
+        "one pixel": np.ones((1, 1)),
+        "nothing finite": np.full((50, 50), np.nan),
+    }
+
+
+@pytest.mark.parametrize("name", drawings())
+def test_pictures_without_noise_have_none(name):
+    assert estimate_noise(drawings()[name]).nothing
+
+
+def test_dark_frames_of_few_counts_are_noise(random):
+    for photons in (0.05, 0.3):
+        estimate = estimate_noise(random.poisson(photons, (400, 400)).astype(np.uint16))
+        assert estimate.deviation(photons) == pytest.approx(photons**0.5, rel=0.1)
+
+
+def test_correlated_noise_is_told_and_all_of_it_counted(photo, random):
+    field = random.normal(0, 10, (514, 514))
+    smooth = sum(w * field[i : 512 + i] for i, w in enumerate((0.5, 1, 0.5)))
+    smooth = sum(w * smooth[:, i : 512 + i] for i, w in enumerate((0.5, 1, 0.5)))
+    deviation = smooth.std()
+    estimate = estimate_noise(photo + smooth)
+    assert estimate.correlation == pytest.approx(2 / 3, abs=0.1)
+    assert estimate.deviation(128.0) == pytest.approx(deviation, rel=0.25)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (12, 40), (5, 300), (5, 5)])
+def test_small_pictures_get_a_guess_that_says_so(random, shape):
+    estimate = estimate_noise(random.normal(100, 5, shape))
+    assert 2 < estimate.read[0] ** 0.5 < 9
+    assert estimate.confidence < 0.2
+
+
+def test_a_picture_full_of_detail_says_that_there_may_be_less_noise(photo):
+    estimate = estimate_noise(photo[100:164, 200:264])
+    assert estimate.confidence < 0.5
+    assert "may be less" in estimate.assumed[0]
+
+
+def test_strength_scales_deviations():
+    estimate = NoiseEstimate((2.0,), (-3.0,)).scaled(1.5)
+    assert estimate.deviation(10.0) == pytest.approx(1.5 * 17**0.5)
+    assert estimate.deviation(1.0) == 0
+
+
+def test_wrong_shapes_are_named():
+    with pytest.raises(ValueError, match=r"Received: shape=\(4,\)"):
+        estimate_noise(np.zeros(4))
+
+
+def test_no_tensorflow_is_imported():
+    code = (
+        "import sys, n2n_tf; n2n_tf.estimate_noise; print({'tensorflow', 'keras'} & {*sys.modules})"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
