@@ -55,7 +55,7 @@ def measure(name, images):
         ema_decay=0.99,  # over a hundred steps, a small part even of a short training
     )
     folder = pathlib.Path(OUTPUT.value) / name.replace(" ", "_")
-    if not (folder / "model.json").exists() or Denoiser.load(folder).info["epochs"] < EPOCHS.value:
+    if not (folder / "model.json").exists() or Denoiser.load(folder).info.epochs < EPOCHS.value:
         train(recipe, images, folder)
     denoiser = Denoiser.load(folder)
     figures = {}

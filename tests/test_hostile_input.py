@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from n2n_tf.model_files.info import ModelError, check_info, read_info
+from n2n_tf.model_files.info import ModelError, ModelInfo, read_info
 from n2n_tf.model_files.keras_file import load_network
 from n2n_tf.networks.unet import unet
 from n2n_tf.pipelines.files import image_limits
@@ -352,11 +352,15 @@ def test_networks_of_plain_keras_layers_are_still_loaded(tmp_path):
     assert load_network(tmp_path / "a.keras").output_shape == (None, None, None, 3)
 
 
+INFO_KEYS = ["channels", "size_multiple", "halo", "tile", "noise", "epochs", "x"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["channels", "size_multiple", "halo", "x"]), inner)
+        | st.dictionaries(
+            st.sampled_from(["channels", "size_multiple", "halo", "tile", "noise", "epochs", "x"]),
+            inner,
+        )
     ),
     max_leaves=9,
 )
@@ -365,11 +369,11 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_model_json_is_right_or_refused(info):
     try:
-        assert check_info(info, "model.json") is info
+        read = ModelInfo.from_json(info, "model.json")
     except ModelError as error:
         assert str(error).startswith("model.json: ")
     else:
-        assert 1 <= info["channels"] <= 64 and 0 <= info["halo"] <= 4096
+        assert 1 <= read.channels <= 64 and 0 <= read.halo <= 4096
 
 
 @given(st.binary(max_size=60))

@@ -252,7 +252,7 @@ def _model_for():
         denoise = load(DEFAULTS[kind])
         tqdm.tqdm.write(
             f"{DEFAULTS[kind]}: the shipped model for {kind} images, trained with noise "
-            f"{denoise.info['noise']}; --model chooses another."
+            f"{denoise.info.noise}; --model chooses another."
         )
         return denoise
 

@@ -187,7 +187,7 @@ def main(arguments):
     status = _export_all(wanted, network, info, output) if wanted else None
     print(_cost(network))
     for described_info in described.values() if frame else ():
-        if described_info["tile"]:
+        if described_info.tile:
             print(f"\n{tile_plan(described_info, *frame)}")
     return status
 

@@ -65,13 +65,14 @@ def add():
         raise ValueError(f"--name={NAME.value}: of small letters, digits and underscores only.")
     folders = _folders()
     program.import_tensorflow()
-    from n2n_tf.shipping import cards
+    from n2n_tf.shipping import cards, figures
+    from n2n_tf.shipping.add import add_model
 
     told = DATA, DATA_LICENSE, HARDWARE, LICENSE, START, EARLIER_HOURS
     facts = {holder.name: holder.value for holder in told}
-    folder = cards.add(NAME.value, MODEL.value, facts, OVERWRITE.value)
-    rows = cards.measure(NAME.value, folders, _progress)
-    cards.save_results(NAME.value, rows)
+    folder = add_model(NAME.value, MODEL.value, facts, OVERWRITE.value)
+    rows = figures.measure(NAME.value, folders, _progress)
+    figures.save_results(NAME.value, rows)
     cards.write_cards()
     _print(NAME.value, rows)
     print(f"wrote {folder}, and the table of all models")
@@ -82,13 +83,13 @@ def verify():
     folders = _folders()
     program.import_tensorflow()
     from n2n_tf.model_files import shipped
-    from n2n_tf.shipping import cards
+    from n2n_tf.shipping import figures
 
     names, wrong = ONLY.value or shipped.shipped_models(), []
     for name in names:
-        rows = cards.measure(name, folders, _progress)
+        rows = figures.measure(name, folders, _progress)
         _print(name, rows)
-        wrong += cards.disagreements(name, rows)
+        wrong += figures.disagreements(name, rows)
     for line in wrong:
         print(f"n2n-models: {line}", file=sys.stderr)
     print(

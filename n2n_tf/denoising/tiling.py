@@ -8,9 +8,11 @@ as the network sees (`halo`). All tiles are read with one size, so one compiled 
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.networks.padding import reflect_pad, round_up
 
 
@@ -29,16 +31,44 @@ class Tile:
     keep: tuple[int, int, int, int]
 
 
-def plan_tiles(height, width, tile, halo, size_multiple):
+@dataclasses.dataclass(frozen=True)
+class Tiling:
+    """How pictures are cut for a network. All in pixels of its input.
+
+    Attributes:
+        tile: (height, width) of the window read, multiples of `size_multiple`, above `2 * halo`.
+        halo: margin between what is kept and the border of the window, except where that border is
+            the image's own.
+        size_multiple: windows begin, and their sides are, at multiples of this.
+        fixed: whether the network takes windows of exactly `tile`; smaller images are then
+            mirror-padded.
+    """
+
+    tile: tuple[int, int]
+    halo: int
+    size_multiple: int
+    fixed: bool = False
+
+    @classmethod
+    def of(cls, info: ModelInfo, tile: int) -> "Tiling":
+        """The tiling of a model: of the size its file demands, else of squares of about `tile`.
+
+        Squares are rounded up to what the network takes, and are never so small that nothing would
+        be left inside the halo.
+        """
+        multiple, halo = info.size_multiple, info.halo
+        if info.tile:
+            return cls(info.tile, halo, multiple, fixed=True)
+        side = max(round_up(tile, multiple), round_up(2 * halo + multiple, multiple))
+        return cls((side, side), halo, multiple)
+
+
+def plan_tiles(height: int, width: int, tiling: Tiling) -> list[Tile]:
     """Plans windows that cover an image so that every pixel is written by exactly one of them.
 
     Args:
-        height, width: int, size of the image in pixels, multiples of `size_multiple`.
-        tile: int, side of the window read, or (height, width); multiples of `size_multiple`, above
-            `2 * halo`.
-        halo: int, margin in pixels between what is kept and the border of the window, except where
-            that border is the image's own.
-        size_multiple: int, windows begin at multiples of this.
+        height, width: size of the image in pixels, multiples of `tiling.size_multiple`.
+        tiling: `Tiling`.
 
     Returns:
         list of `Tile`, row by row. An image that fits into one window has one tile. All windows
@@ -48,10 +78,12 @@ def plan_tiles(height, width, tile, halo, size_multiple):
         ValueError: naming the argument that breaks a condition above.
 
     Example:
-        >>> [t.keep for t in plan_tiles(64, 160, tile=96, halo=16, size_multiple=32)]
+        >>> tiling = Tiling((96, 96), halo=16, size_multiple=32)
+        >>> [t.keep for t in plan_tiles(64, 160, tiling)]
         [(0, 64, 0, 80), (0, 64, 80, 160)]
     """
-    tile_height, tile_width = _sides(tile)
+    (tile_height, tile_width), halo = tiling.tile, tiling.halo
+    size_multiple = tiling.size_multiple
     sides = ("height", height), ("width", width), ("tile", tile_height), ("tile", tile_width)
     for name, value in sides:
         if value <= 0 or value % size_multiple:
@@ -67,10 +99,6 @@ def plan_tiles(height, width, tile, halo, size_multiple):
         for top, kept_rows in rows
         for left, kept_columns in columns
     ]
-
-
-def _sides(tile):
-    return (tile, tile) if isinstance(tile, int) else tile
 
 
 def _plan_axis(size, tile, halo, size_multiple):
@@ -92,16 +120,20 @@ def _plan_axis(size, tile, halo, size_multiple):
     return [(start, (edges[i], edges[i + 1])) for i, start in enumerate(starts)]
 
 
-def denoise_tiled(denoise, image, tile, halo, size_multiple, progress=None, fixed=False):
+def denoise_tiled(
+    denoise: Callable,
+    image: np.ndarray,
+    tiling: Tiling,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
     """Runs a network over an image of any size, tile by tile.
 
     Args:
         denoise: callable, float32 [1, h, w, channels] -> array of the same shape, for h and w
-            multiples of `size_multiple`.
+            multiples of `tiling.size_multiple`.
         image: float32 array [height, width, channels], any height and width.
-        tile, halo, size_multiple: as in `plan_tiles`.
+        tiling: `Tiling`.
         progress: None or callable(tiles done, tiles in all), called before the first tile too.
-        fixed: bool, the network takes windows of exactly `tile`: smaller images are mirror-padded.
 
     Returns:
         float32 array of the shape of `image`.
@@ -110,12 +142,12 @@ def denoise_tiled(denoise, image, tile, halo, size_multiple, progress=None, fixe
         ValueError: if the network's output has another shape than its input.
     """
     height, width = image.shape[:2]
-    sides = (round_up(side, size_multiple) for side in (height, width))
-    if fixed:
-        sides = map(max, sides, _sides(tile))
+    sides = (round_up(side, tiling.size_multiple) for side in (height, width))
+    if tiling.fixed:
+        sides = map(max, sides, tiling.tile)
     padded = reflect_pad(image, *sides)
     result = np.empty(padded.shape, np.float32)
-    tiles = plan_tiles(*padded.shape[:2], tile, halo, size_multiple)
+    tiles = plan_tiles(*padded.shape[:2], tiling)
     if progress:
         progress(0, len(tiles))
     for done, t in enumerate(tiles, 1):

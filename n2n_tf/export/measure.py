@@ -19,13 +19,14 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from n2n_tf.denoising.tiling import denoise_tiled
+from n2n_tf.denoising.tiling import Tiling, denoise_tiled
 from n2n_tf.evaluation.metrics import psnr
 from n2n_tf.export import litert_probe
 from n2n_tf.export.sample_images import judging_cases, photos, with_noise
+from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.model_files.tflite_domain import decode, encode, finish
-from n2n_tf.networks import NETWORKS
 from n2n_tf.networks.padding import reflect_pad, round_up
+from n2n_tf.networks.reach import reach
 from n2n_tf.pipelines.files.embedded_photos import SECOND_SET
 
 # Signs of a graph that is no static one, or that runs nowhere but beside TensorFlow.
@@ -85,7 +86,7 @@ def measure(network, file, info):
     Args:
         network: functional `keras.Model` in float32.
         file: the `.tflite` file.
-        info: its model.json.
+        info: its `ModelInfo`.
 
     Returns:
         `Figures`.
@@ -99,7 +100,7 @@ def measure(network, file, info):
     differences, scores = [], []
     for (noisy, clean), given, result in zip(images, arguments, results, strict=True):
         taken = decode(given["noisy"], info)
-        expected = finish(run_network(network, taken, info["size_multiple"]), taken, info)
+        expected = finish(run_network(network, taken, info.size_multiple), taken, info)
         got = decode(result, info)
         comparable = got.shape == expected.shape and np.isfinite(got - expected).all()
         differences.append(np.abs(got - expected) if comparable else np.full(1, math.inf))
@@ -115,31 +116,29 @@ def measure(network, file, info):
         pathlib.Path(file).stat().st_size / 1e6,
         seen["operations"],
         seen["not_delegated"],
-        _gpu_warnings(file) if info["tile"] else None,
+        _gpu_warnings(file) if info.tile else None,
         float(max(d.max() for d in differences)),
         float(np.mean([d.mean() for d in differences])),
-        _tiling_difference(network, *_tiling(info)) if info["tile"] else 0.0,
+        _tiling_difference(network, info.channels, Tiling.of(info, 0)) if info.tile else 0.0,
         *means,
         seen["milliseconds"] / pixels * 1e6,
         seen["peak_megabytes"],
     )
 
 
-def _tiling(info):
-    return info["channels"], tuple(info["tile"]), info["halo"], info["size_multiple"]
-
-
 @functools.lru_cache(maxsize=8)
-def _tiling_difference(network, channels, tile, halo, multiple):
+def _tiling_difference(network, channels, tiling):
     """Largest difference of the Keras network in tiles to itself on a whole noisy photograph."""
-    if network.name in NETWORKS and halo >= NETWORKS[network.name][2]:
-        return 0.0
-    info = {"channels": channels, "size_multiple": multiple}
+    with contextlib.suppress(ValueError):  # raised for layers whose reach is not known
+        if tiling.halo >= reach(network)[1]:
+            return 0.0
+    info = ModelInfo(channels, tiling.size_multiple, tiling.halo)
     photo = photos(SECOND_SET[:1], info)[0]
-    noisy = with_noise(photo, info, 0) if channels in (1, 3, 4) else photo
-    noisy = reflect_pad(noisy, *(round_up(side + side // 2, multiple) for side in tile))
-    run = functools.partial(run_network, network, multiple=multiple)
-    tiled = denoise_tiled(run, noisy, tile, halo, multiple, fixed=True)
+    noisy = with_noise(photo, info, 0) if info.channels in (1, 3, 4) else photo
+    sides = (round_up(side + side // 2, info.size_multiple) for side in tiling.tile)
+    noisy = reflect_pad(noisy, *sides)
+    run = functools.partial(run_network, network, multiple=info.size_multiple)
+    tiled = denoise_tiled(run, noisy, tiling)
     return float(np.abs(tiled - run(noisy[None])[0]).max())
 
 
@@ -176,5 +175,5 @@ def _gpu_warnings(file):
 
 def foreign_operations(figures, info):
     """Operations that a file must not have: none of TFLite's own, or of an unknown size's."""
-    banned = FOREIGN + (NOT_STATIC if info["tile"] else ())
+    banned = FOREIGN + (NOT_STATIC if info.tile else ())
     return sorted(name for name in figures.operations if name.startswith(banned))

@@ -4,7 +4,7 @@ import math
 import os
 import pathlib
 
-from n2n_tf.denoising.tiling import plan_tiles
+from n2n_tf.denoising.tiling import Tiling, plan_tiles
 from n2n_tf.export.measure import Figures
 from n2n_tf.model_files.info import read_info
 from n2n_tf.networks.padding import round_up
@@ -36,9 +36,9 @@ def report(folder, refused):
         The table as text, "" if there are no files.
     """
     rows = [
-        _row(path.name.removesuffix(".json"), Figures(**info["measured"]))
+        _row(path.name.removesuffix(".json"), Figures(**info.measured))
         for path in sorted(pathlib.Path(folder).glob("*.tflite.json"))
-        if "measured" in (info := read_info(path))
+        if (info := read_info(path)).measured
     ]
     rows += [_row(f"{name}: refused", figures) for name, figures in refused.items()]
     if not rows:
@@ -80,14 +80,15 @@ def tile_plan(info, height, width):
     """How a frame is cut for a file of one size, as text.
 
     Args:
-        info: the file's model.json.
+        info: `ModelInfo` of the file.
         height, width: of the frame in pixels; of a sensor mosaic that begins on a red pixel.
     """
-    cell = 2 if info["input"] == "bayer_mosaic" else 1
-    multiple, tile, halo = info["size_multiple"], tuple(info["tile"]), info["halo"]
+    cell = 2 if info.input == "bayer_mosaic" else 1
+    tiling = Tiling.of(info, 0)
+    multiple, tile, halo = info.size_multiple, info.tile, info.halo
     sides = [round_up(-(-side // cell), multiple) for side in (height, width)]
     sides = [max(side, least) for side, least in zip(sides, tile, strict=True)]
-    tiles = plan_tiles(*sides, tile, halo, multiple)
+    tiles = plan_tiles(*sides, tiling)
     rows, columns = (sorted({getattr(t, name) for t in tiles}) for name in ("top", "left"))
     kept_rows = [next(t.keep[:2] for t in tiles if t.top == row) for row in rows]
     computed = len(tiles) * math.prod(tile) / math.prod(side / cell for side in (height, width))

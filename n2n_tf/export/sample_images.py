@@ -32,22 +32,22 @@ def calibration_arguments(info, folder=None):
     """Noisy images for the ranges of integer arithmetic, as arguments of the file's function.
 
     Args:
-        info: the file's model.json.
+        info: `ModelInfo` of the file.
         folder: clean photographs, which get the network's noise; or noisy ones or camera raws, if
             the network was trained on images noisy already. None: embedded photographs.
 
     Raises:
         ValueError: if there are none.
     """
-    clean = _folder_images(folder, info["channels"]) if folder else photos(FIRST_SET, info)
+    clean = _folder_images(folder, info.channels) if folder else photos(FIRST_SET, info)
     as_they_are = folder and noise_of(info) is None
-    height, width = info["tile"] or DYNAMIC_SIZE
+    height, width = info.tile or DYNAMIC_SIZE
     arguments = []
     for number in range(CALIBRATION_IMAGES):
         image = _crop(clean[number % len(clean)], height, width, number)
         noisy = image if as_they_are else with_noise(image, info, number)
         arguments.append(encode(noisy[None], info))
-    if info["input"] == "rgb_uint8" and info["precision"] == "int8":
+    if info.input == "rgb_uint8" and info.precision == "int8":
         # Black and white, so that the range is [0, 1] exactly and its 255 steps are the pixels.
         ends = [np.full((1, height, width, 3), value, np.uint8) for value in (0, 255)]
         pixels = [a["noisy"] for a in arguments] + ends
@@ -57,19 +57,19 @@ def calibration_arguments(info, folder=None):
 
 def noise_of(info):
     """The noise that a network was trained on; None if its images were noisy already."""
-    noise = parse_noise(info.get("noise", "none"))
+    noise = parse_noise(info.noise)
     return None if noise.kind in ("none", "profile") else noise
 
 
 def with_noise(clean, info, seed):
     """Noise of the network's own domain, or of the usual one where that is not known."""
-    noise = noise_of(info) or parse_noise("raw" if info["channels"] == 4 else "gauss25")
+    noise = noise_of(info) or parse_noise("raw" if info.channels == 4 else "gauss25")
     return np.asarray(add_noise(clean, noise, [7, seed]), np.float32)
 
 
 def photos(names, info):
     """Embedded photographs as clean float images; random ones for unusual channels."""
-    channels = info["channels"]
+    channels = info.channels
     if channels in (1, 3):
         return [to_float(to_channels(embedded_photo(name), channels)) for name in names]
     if channels == 4:
@@ -100,12 +100,12 @@ def _crop(image, height, width, seed):
 
 def judging_cases(info):
     """Noisy images that did not calibrate, with the clean ones; the last is timed."""
-    multiple, tile = info["size_multiple"], info["tile"]
+    multiple, tile = info.size_multiple, info.tile
     if not tile:
         generator = np.random.default_rng(0)
         for height, width in ((2 * multiple + 1, 3 * multiple - 1), (1, multiple + 1)):
-            yield generator.random((height, width, info["channels"]), np.float32), None
-    known = info["channels"] in (1, 3, 4)
+            yield generator.random((height, width, info.channels), np.float32), None
+    known = info.channels in (1, 3, 4)
     for number, photo in enumerate(CROPS_PER_PHOTO * photos(SECOND_SET, info)):
         clean = _crop(photo, *(tile or DYNAMIC_SIZE), number)
         noisy = with_noise(clean, info, 1000 + number) if known else clean

@@ -4,19 +4,19 @@ A conversion that reports success can still be wrong, so an export gets its name
 output equalled the network's on pictures of odd sizes.
 """
 
-import json
 import math
 import pathlib
 
 import keras
 import numpy as np
 
-from n2n_tf.denoising.denoiser import SIGNATURE, Denoiser
 from n2n_tf.export.measure import run_network
 from n2n_tf.export.replacing import ExportError, check_free, failures_named, temporary_folder
 from n2n_tf.export.tflite_graph import wrap
 from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE
 from n2n_tf.model_files.keras_file import as_float32, save_network
+from n2n_tf.model_files.load import SIGNATURE, load_model
+from n2n_tf.pipelines.files.atomic_files import write_json
 
 TOLERANCE = 1e-4  # largest difference of a float32 export to the Keras output, images in [0, 1]
 
@@ -29,7 +29,7 @@ def export_saved_model(network, path, info, overwrite=False):
     Args:
         network: functional `keras.Model`; one of mixed precision is exported in float32.
         path: folder to write.
-        info: dict for model.json, see `n2n_tf.denoising.denoiser.describe`.
+        info: its `ModelInfo`.
         overwrite: whether an existing folder may be replaced.
 
     Returns:
@@ -57,7 +57,7 @@ def export_keras(network, folder, info, overwrite=False):
     Args:
         network: functional `keras.Model`.
         folder: `pathlib.Path`, made if there is none.
-        info: dict for model.json, see `n2n_tf.model_files.keras_file.describe`.
+        info: its `ModelInfo`.
         overwrite: whether an existing network may be replaced.
 
     Raises:
@@ -71,10 +71,10 @@ def export_keras(network, folder, info, overwrite=False):
 def write_saved_model(network, folder, info):
     archive = keras.export.ExportArchive()
     archive.track(network)
-    denoise, signature = wrap(network, {"input": "image", "tile": None} | info)
+    denoise, signature = wrap(network, info)
     archive.add_endpoint(SIGNATURE, denoise, input_signature=signature)
     archive.write_out(str(folder), verbose=False)
-    (pathlib.Path(folder) / INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
+    write_json(pathlib.Path(folder) / INFO_FILE, info.to_json())
 
 
 def _compare(network, exported, info, path):
@@ -91,9 +91,9 @@ def _compare(network, exported, info, path):
 
 def _differences(network, exported, info):
     """Largest difference on noise images of odd sizes, which the network takes only padded."""
-    m, run = info["size_multiple"], Denoiser.load(exported).run
+    m, run = info.size_multiple, load_model(exported).run
     for height, width in ((2 * m + 1, 3 * m - 1), (1, m + 1)):
-        noisy = np.random.default_rng(0).random((height, width, info["channels"]), np.float32)
+        noisy = np.random.default_rng(0).random((height, width, info.channels), np.float32)
         expected = run_network(network, noisy[None], m)
         got = np.asarray(run(noisy[None]))
         comparable = got.shape == expected.shape and np.isfinite(got - expected).all()

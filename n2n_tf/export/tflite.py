@@ -13,7 +13,7 @@ from n2n_tf.export.sample_images import Uint8Arguments, calibration_arguments
 from n2n_tf.export.saved_model import TOLERANCE, write_saved_model
 from n2n_tf.model_files.keras_file import as_float32
 from n2n_tf.model_files.tflite_domain import CALIBRATED, INPUTS, rounding_step
-from n2n_tf.model_files.tflite_file import add_to_info, write_tflite
+from n2n_tf.model_files.tflite_file import add_measured, write_tflite
 from n2n_tf.networks.padding import round_up
 
 PRECISIONS = {
@@ -51,19 +51,19 @@ class Variant:
         return f"model{kind}_{size}_{self.precision}.tflite"
 
     def describe(self, info):
-        """The file's model.json: the network's, and what a caller must know of the file.
+        """The file's `ModelInfo`: the network's, and what a caller must know of the file.
 
         Raises:
             ValueError: if the size is none that the network takes, or its channels do not fit.
         """
         mosaic = self.input == "bayer_mosaic"
-        if mosaic and info["channels"] != 4:
+        if mosaic and info.channels != 4:
             raise ValueError(
-                f"a network of {info['channels']} channels takes no sensor mosaic; train one with "
+                f"a network of {info.channels} channels takes no sensor mosaic; train one with "
                 "--channels 4."
             )
-        if self.input == "rgb_uint8" and info["channels"] != 3:
-            raise ValueError(f"a network of {info['channels']} channels takes no RGB pixels.")
+        if self.input == "rgb_uint8" and info.channels != 3:
+            raise ValueError(f"a network of {info.channels} channels takes no RGB pixels.")
         if (
             mosaic
             and self.precision in CALIBRATED
@@ -73,22 +73,25 @@ class Variant:
                 f"a sensor mosaic in {self.precision} takes uint16 pixels and fixed levels "
                 "(--black_level, --white_level)."
             )
-        tile = self._tile(info["size_multiple"] * (2 if mosaic else 1), mosaic)
-        info = {"license": "not stated"} | info
-        info |= {"precision": self.precision, "input": self.input, "tile": tile}
-        info["takes_and_returns"] = INPUTS[self.input]
+        tile = self._tile(info.size_multiple * (2 if mosaic else 1), mosaic)
+        known = {
+            "precision": self.precision,
+            "input": self.input,
+            "tile": tile,
+            "takes_and_returns": INPUTS[self.input],
+        }
         if tile:
             # A margin of a quarter where the network's own would leave nothing inside; the
             # difference this makes is measured.
-            quarter = min(tile) // 4 // info["size_multiple"] * info["size_multiple"]
-            info["halo"] = min(info["halo"], quarter)
+            quarter = min(tile) // 4 // info.size_multiple * info.size_multiple
+            known["halo"] = min(info.halo, quarter)
         if mosaic:
             # Were only some colours of a highlight pulled below white, raw developers would make
             # it violet. Integer kernels have no comparison to see to that.
             keeps = self.precision not in CALIBRATED
-            info |= {"dtype": self.dtype, "levels": self.levels, "pattern": "RGGB"}
-            info["keeps_clipped"] = keeps
-        return info
+            known |= {"dtype": self.dtype, "levels": self.levels, "pattern": "RGGB"}
+            known["keeps_clipped"] = keeps
+        return info.but(**known)
 
     def _tile(self, multiple, mosaic):
         for side in self.size or ():
@@ -98,7 +101,7 @@ class Variant:
                     f"a side of {side} pixels is no multiple of {multiple}, as this network needs; "
                     f"{f'{below} and ' if below else ''}{above} are."
                 )
-        return self.size and [side // (2 if mosaic else 1) for side in self.size]
+        return self.size and tuple(side // (2 if mosaic else 1) for side in self.size)
 
 
 def convert(saved_model, precision, calibration=None):
@@ -150,7 +153,7 @@ def export_tflite(
     Args:
         network: functional `keras.Model`; one of mixed precision is exported in float32.
         path: file to write.
-        info: dict, the network's model.json, see `n2n_tf.model_files.keras_file.describe`.
+        info: the network's `ModelInfo`, see `n2n_tf.model_files.keras_file.describe`.
         variant: `n2n_tf.export.tflite.Variant`: size, precision, and what the file takes.
         calibration_dir: folder of images for integer arithmetic; None: embedded photographs.
         max_psnr_drop: float, by how many dB the file may be worse than the network.
@@ -186,7 +189,7 @@ def export_tflite(
         except ExportError as error:
             error.figures = figures
             raise
-        add_to_info(file, {"measured": dataclasses.asdict(figures)})
+        add_measured(file, dataclasses.asdict(figures))
     return figures
 
 
@@ -197,7 +200,7 @@ def _check(figures, info, path, max_psnr_drop):
     if not math.isfinite(figures.max_difference):
         raise ExportError(f"{path}: returns NaN, infinity or another shape; not written.")
     allowed = TOLERANCE + (1.01 * rounding_step(info))
-    if info["precision"] == "float32" and figures.max_difference > allowed:
+    if info.precision == "float32" and figures.max_difference > allowed:
         raise ExportError(
             f"{path}: the exported model differs from the network by "
             f"{figures.max_difference:.2g}, more than {allowed:.2g}; not written."

@@ -16,14 +16,14 @@ def wrap(network, info):
 
     Args:
         network: functional `keras.Model` in float32.
-        info: dict, the file's model.json; `tile` is [h, w] of the network's input, or None for
+        info: `ModelInfo` of the file; `tile` is [h, w] of the network's input, or None for
             any size, which is then padded and cropped inside.
 
     Returns:
         `(function, signature)`: callable of tensors -> {"denoised": tensor}, and its list of
         `tf.TensorSpec`.
     """
-    tile, multiple = info["tile"], info["size_multiple"]
+    tile, multiple = info.tile, info.size_multiple
 
     def run(image):
         if tile:
@@ -32,15 +32,15 @@ def wrap(network, info):
         padded = reflect_pad_batch(image, multiple)
         return network(padded, training=False)[:, :height, :width]
 
-    kind = info["input"]
+    kind = info.input
     height, width = tile or (None, None)
     batch = 1 if tile else None
     if kind == "bayer_mosaic":
         return _mosaic(run, info, batch, tile and (2 * height, 2 * width))
-    shape = (batch, height, width, info["channels"])
+    shape = (batch, height, width, info.channels)
     if kind == "image":
         return lambda noisy: {"denoised": run(noisy)}, [tf.TensorSpec(shape, tf.float32, "noisy")]
-    if info["precision"] == "int8":  # its own quantisation of [0, 1] with the step 1/255 is uint8
+    if info.precision == "int8":  # its own quantisation of [0, 1] with the step 1/255 is uint8
         # Pixels pass the first ReLU unchanged; it parts their quantisation from that of what the
         # network concatenates them with.
         clipped = lambda noisy: {"denoised": _clip(run(tf.nn.relu(noisy)), 1.0)}  # noqa: E731
@@ -59,10 +59,10 @@ def _clip(image, white):
 
 
 def _mosaic(run, info, batch, size):
-    dtype, calibrated = tf.as_dtype(info["dtype"]), info["precision"] in CALIBRATED
+    dtype, calibrated = tf.as_dtype(info.dtype), info.precision in CALIBRATED
     height, width = size or (None, None)
     signature = [tf.TensorSpec((batch, height, width, 1), dtype, "noisy")]
-    if info["levels"] == "inputs":
+    if info.levels == "inputs":
         signature += [
             tf.TensorSpec((4,), tf.float32, "black_level"),
             tf.TensorSpec((1,), tf.float32, "white_level"),
@@ -78,7 +78,7 @@ def _mosaic(run, info, batch, size):
         planes = out_of_cells(run(into_cells(raw)))
         shape = tf.shape(raw) if size is None else (batch, height, width, 1)
         mosaic = _clip(tf.nn.conv2d_transpose(planes, CELLS, shape, 2, "VALID"), white_level)
-        if info["keeps_clipped"]:
+        if info.keeps_clipped:
             mosaic = tf.where(raw >= white_level, raw, mosaic)
         return {"denoised": tf.cast(tf.round(mosaic), dtype) if dtype.is_integer else mosaic}
 

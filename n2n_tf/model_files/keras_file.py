@@ -6,11 +6,12 @@ import math
 import os
 import re
 import zipfile
+from typing import Any
 
 import keras
 
-from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, REQUIRED, ModelError, first_line
-from n2n_tf.networks import NETWORKS
+from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError, ModelInfo, first_line
+from n2n_tf.networks.reach import reach
 from n2n_tf.pipelines.files.atomic_files import atomic_file, write_json
 
 # Of a .keras file. Keras stores them uncompressed; a network of images has no other assets.
@@ -25,17 +26,17 @@ _REFUSED = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer
             "StringLookup", "IntegerLookup", "TextVectorization", "Hashing"}  # fmt: skip
 
 
-def describe(network, **more):
-    """What model.json says about a network: what tiling needs, and anything in `more`.
+def describe(network: keras.Model, **more: Any) -> ModelInfo:
+    """What is known of a network: its channels, and its reach, read from its layers.
 
     Args:
         network: functional `keras.Model`.
-        **more: further entries; `size_multiple` and `halo` in pixels for a network not in
-            `n2n_tf.networks.NETWORKS`.
+        **more: further entries of `ModelInfo`; `size_multiple` and `halo` in pixels for a network
+            whose reach its layers do not tell.
 
     Raises:
-        ModelError: if the network takes no image of any size or returns another shape, or is none
-            of ours and `more` does not give `size_multiple` and `halo`.
+        ModelError: if the network takes no image of any size or returns another shape, or its reach
+            cannot be told and `more` does not give it.
     """
     shape = getattr(network, "input_shape", None)
     images = isinstance(shape, tuple) and len(shape) == 4 and isinstance(shape[3], int)
@@ -49,17 +50,20 @@ def describe(network, **more):
             f"Network {network.name!r} must return images of the shape it takes. Received: "
             f"input_shape={shape}, output_shape={network.output_shape}."
         )
-    info = {"network": network.name, "channels": shape[-1]}
-    if network.name in NETWORKS:
-        _, info["size_multiple"], info["halo"] = NETWORKS[network.name]
-    info |= more
-    if missing := REQUIRED.keys() - info.keys():
+    if not more.keys() >= {"size_multiple", "halo"}:
+        more = _reach(network) | more
+    return ModelInfo(network=network.name, channels=shape[-1], **more)
+
+
+def _reach(network):
+    try:
+        size_multiple, halo = reach(network)
+    except ValueError as error:
         raise ModelError(
-            f"Network {network.name!r} is none of ours: save it as {NETWORK_FILE} and say its "
-            f"channels, size_multiple and halo in a {INFO_FILE} beside it (missing: "
-            f"{', '.join(sorted(missing))})."
-        )
-    return info
+            f"Network {network.name!r}: {error}. Save it as {NETWORK_FILE} and say its channels, "
+            f"size_multiple and halo in a {INFO_FILE} beside it."
+        ) from error
+    return {"size_multiple": size_multiple, "halo": halo}
 
 
 def save_network(network, folder, info, overwrite=False):
@@ -70,7 +74,7 @@ def save_network(network, folder, info, overwrite=False):
     """
     with atomic_file(folder / NETWORK_FILE, overwrite) as temporary:
         network.save(temporary)
-    write_json(folder / INFO_FILE, info)
+    write_json(folder / INFO_FILE, info.to_json())
 
 
 def load_network(path):

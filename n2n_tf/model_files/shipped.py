@@ -3,7 +3,7 @@
 import hashlib
 import importlib.resources
 
-from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError, read_json
+from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError, read_info, read_json
 
 SHIPPED = importlib.resources.files("n2n_tf.saved_models")
 RESULTS_FILE, CARD_FILE = "results.json", "MODEL_CARD.md"
@@ -17,13 +17,22 @@ def shipped_models():
     return sorted(file.parent.name for file in SHIPPED.glob(f"*/{NETWORK_FILE}"))
 
 
-def said_by(name, file):
-    """What a file of a shipped model, model.json or results.json, says.
+def info_of(name):
+    """The `ModelInfo` of a shipped model.
 
     Raises:
         ModelError: if it is missing or damaged.
     """
-    return read_json(SHIPPED / name / file)
+    return read_info(SHIPPED / name / INFO_FILE)
+
+
+def results_of(name):
+    """What results.json of a shipped model holds.
+
+    Raises:
+        ModelError: if it is missing or damaged.
+    """
+    return read_json(SHIPPED / name / RESULTS_FILE)
 
 
 def checksum(path):
@@ -31,38 +40,37 @@ def checksum(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def check_whole(folder, info):
+def check_whole(path, info):
     """Refuses a network that is not the one its model.json was written for.
 
     Args:
-        folder: `pathlib.Path` with network.keras; a training's own states no checksum and passes.
-        info: dict, its model.json.
+        path: `pathlib.Path` of the network; a training run's own states no checksum and passes.
+        info: its `ModelInfo`.
 
     Returns:
-        dict, `info` without the checksum, which is this file's and no export's.
+        `ModelInfo` without the checksum, which is this file's and no export's.
 
     Raises:
         ModelError: if the checksum differs.
     """
-    info, path = dict(info), folder / NETWORK_FILE
-    said = info.pop("sha256", None)
+    said = info.sha256
     if said and checksum(path) != said:
         raise ModelError(
             f"{path}: is damaged or not the network that {INFO_FILE} beside it describes: its "
             f"SHA-256 is {checksum(path)[:12]}..., not {str(said)[:12]}.... Fetch both files again."
         )
-    return info
+    return info.but(sha256=None)
 
 
 def table():
     """Lines of a table of all shipped models, for a terminal."""
     rows = [("name", "images", "noise", "MAC/pixel", "PSNR in dB, noisy -> denoised")]
     for name in shipped_models():
-        info = said_by(name, INFO_FILE)
+        info = info_of(name)
         default = " (default)" if name in DEFAULTS.values() else ""
-        kind = KINDS[info["channels"]] + default
-        cost = f"{info['multiply_adds']:,}"
-        rows.append((name, kind, info["noise"], cost, headline(said_by(name, RESULTS_FILE))))
+        kind = KINDS[info.channels] + default
+        cost = f"{info.multiply_adds:,}"
+        rows.append((name, kind, info.noise, cost, headline(results_of(name))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 

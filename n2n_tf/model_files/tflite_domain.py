@@ -28,8 +28,8 @@ USUAL_LEVELS = {"black_level": [1024.0] * 4, "white_level": 16383.0}
 
 
 def levels_of(info):
-    """The levels (black [4], white) that a mosaic file of this model.json is run with."""
-    levels = USUAL_LEVELS if info["levels"] == "inputs" else info["levels"]
+    """The levels (black [4], white) that a mosaic file is run with."""
+    levels = USUAL_LEVELS if info.levels == "inputs" else info.levels
     black = np.asarray(levels["black_level"], np.float32)
     return black, np.float32(levels["white_level"])
 
@@ -39,12 +39,12 @@ def encode(noisy, info):
 
     Args:
         noisy: float32 [1, h, w, channels], nominal range [0, 1]; packed RGGB for raw models.
-        info: dict, the file's model.json.
+        info: `ModelInfo` of the file.
 
     Returns:
         dict of arrays, the arguments of the signature `denoise`.
     """
-    kind = info.get("input", "image")
+    kind = info.input
     if kind == "rgb_uint8":
         return {"noisy": np.uint8(np.clip(noisy, 0, 1) * 255 + 0.5)}
     if kind == "image":
@@ -54,10 +54,10 @@ def encode(noisy, info):
     batch, height, width, _ = raw.shape
     cells = raw.reshape(batch, height, width, 2, 2).transpose(0, 1, 3, 2, 4)
     mosaic = cells.reshape(batch, 2 * height, 2 * width, 1)
-    if info["dtype"] == "uint16":
+    if info.dtype == "uint16":
         mosaic = np.clip(np.rint(mosaic), 0, 65535)
-    arguments = {"noisy": mosaic.astype(info["dtype"])}
-    if info["levels"] == "inputs":
+    arguments = {"noisy": mosaic.astype(info.dtype)}
+    if info.levels == "inputs":
         arguments |= {"black_level": black, "white_level": white[None]}
     return arguments
 
@@ -67,7 +67,7 @@ def decode(values, info):
 
     The inverse of `encode`, but for rounding and clipping.
     """
-    kind = info.get("input", "image")
+    kind = info.input
     if kind == "rgb_uint8":
         return values.astype(np.float32) / 255
     if kind == "image":
@@ -81,9 +81,9 @@ def decode(values, info):
 
 def rounding_step(info):
     """How far apart the values lie that a file returns, in units of the image's [0, 1]."""
-    if info["input"] == "rgb_uint8":
+    if info.input == "rgb_uint8":
         return 1 / 255
-    if info["input"] == "bayer_mosaic" and info["dtype"] == "uint16":
+    if info.input == "bayer_mosaic" and info.dtype == "uint16":
         black, white = levels_of(info)
         return 1 / float(white - black.max())
     return 0.0
@@ -94,13 +94,13 @@ def finish(denoised, noisy, info):
 
     Args:
         denoised, noisy: float32 [1, h, w, channels] in nominal range [0, 1].
-        info: dict, the file's model.json.
+        info: `ModelInfo` of the file.
     """
-    kind = info["input"]
+    kind = info.input
     if kind == "image":
         return denoised
     if kind == "rgb_uint8":
         return np.clip(denoised, 0, 1)
     black, white = levels_of(info)
     denoised = np.clip(denoised, -black / (white - black), 1)
-    return np.where(noisy >= 1, noisy, denoised) if info["keeps_clipped"] else denoised
+    return np.where(noisy >= 1, noisy, denoised) if info.keeps_clipped else denoised

@@ -1,11 +1,12 @@
 """`.tflite` files and the model.json beside and inside them."""
 
-import hashlib
 import json
 import zipfile
 
-from n2n_tf.model_files.info import INFO_FILE, ModelError, check_info, info_path, read_info
+from n2n_tf.model_files.info import INFO_FILE, ModelError, ModelInfo, info_path, read_info
+from n2n_tf.model_files.shipped import checksum
 from n2n_tf.model_files.tflite_domain import INPUTS, levels_of
+from n2n_tf.pipelines.files.atomic_files import write_json
 
 
 def write_tflite(path, content, info):
@@ -17,22 +18,20 @@ def write_tflite(path, content, info):
     Args:
         path: x.tflite; x.tflite.json is written beside it.
         content: bytes, the converted model.
-        info: dict for model.json.
+        info: `ModelInfo` of the file.
     """
     path.write_bytes(content)
     with zipfile.ZipFile(path, "a") as archive:
         # A fixed date: equal models are equal files.
         entry = zipfile.ZipInfo(INFO_FILE, (1980, 1, 1, 0, 0, 0))
-        archive.writestr(entry, json.dumps(info, indent=2) + "\n")
-    info = info | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    info_path(path).write_text(json.dumps(info, indent=2) + "\n")
+        archive.writestr(entry, json.dumps(info.to_json(), indent=2) + "\n")
+    write_json(info_path(path), info.but(sha256=checksum(path)).to_json())
 
 
-def add_to_info(path, more):
-    """Adds entries to the model.json beside a `.tflite` file."""
+def add_measured(path, measured):
+    """Adds what a `.tflite` file is worth to the model.json beside it."""
     beside = info_path(path)
-    info = json.loads(beside.read_text()) | more
-    beside.write_text(json.dumps(info, indent=2) + "\n")
+    write_json(beside, read_info(beside).but(measured=measured).to_json())
 
 
 def read_tflite_info(path):
@@ -43,19 +42,13 @@ def read_tflite_info(path):
     """
     beside = info_path(path)
     info = read_info(beside) if beside.exists() else _info_inside(path)
-    info = {"input": "image", "tile": None} | info
-    tile = info["tile"]
-    sides = tile if isinstance(tile, list) and len(tile) == 2 else [0]
-    if tile is not None and not all(_is_side(side, info["size_multiple"]) for side in sides):
-        raise ModelError(f"{path}: 'tile' must be two sides in pixels or null, is {tile!r:.50}.")
-    if info["input"] not in INPUTS:
+    if info.input not in INPUTS:
         raise ModelError(
-            f"{path}: 'input' must be one of {', '.join(INPUTS)}, is {info['input']!r:.50}."
+            f"{path}: 'input' must be one of {', '.join(INPUTS)}, is {info.input!r:.50}."
         )
-    if info["input"] == "bayer_mosaic":
+    if info.input == "bayer_mosaic":
         _check_mosaic(path, info)
-    held = info.get("sha256")
-    if held and held != hashlib.sha256(path.read_bytes()).hexdigest():
+    if info.sha256 and info.sha256 != checksum(path):
         raise ModelError(
             f"{path}: is not the file that {beside.name} describes (another checksum): it is "
             "damaged, or one of the two was replaced."
@@ -63,26 +56,22 @@ def read_tflite_info(path):
     return info
 
 
-def _is_side(side, multiple):
-    return type(side) is int and 0 < side <= 1 << 16 and side % multiple == 0
-
-
 def _info_inside(path):
     try:
         with zipfile.ZipFile(path) as archive:
-            info = json.loads(archive.read(INFO_FILE))
+            held = json.loads(archive.read(INFO_FILE))
     except Exception as error:  # damaged archives raise many types
         raise ModelError(
             f"{path}: is no .tflite file of n2n-export: it holds no {INFO_FILE}, which says what "
             "to feed it. Files of other programs cannot be used; give the network they were made "
             "from."
         ) from error
-    return check_info(info, path)
+    return ModelInfo.from_json(held, path)
 
 
 def _check_mosaic(path, info):
-    levels, dtype = info.get("levels"), info.get("dtype")
-    if info["channels"] != 4 or dtype not in ("uint16", "float32") or "keeps_clipped" not in info:
+    levels, dtype = info.levels, info.dtype
+    if info.channels != 4 or dtype not in ("uint16", "float32") or info.keeps_clipped is None:
         raise ModelError(
             f"{path}: a mosaic file has 4 channels, dtype uint16 or float32, and keeps_clipped."
         )

@@ -13,7 +13,7 @@ from n2n_tf.networks.cost import multiply_adds
 from n2n_tf.pipelines.files.atomic_files import atomic_file, write_json
 
 
-def add(name, model_dir, facts, overwrite=False):
+def add_model(name, model_dir, facts, overwrite=False):
     """Puts the network of a training into saved_models/, with a model.json that tells its story.
 
     Args:
@@ -40,21 +40,21 @@ def add(name, model_dir, facts, overwrite=False):
         recipe = record["recipe"]
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{source}/run.json: cannot be read ({error}).") from error
-    if denoiser.info.get("epochs") != recipe["epochs"]:
+    if denoiser.info.epochs != recipe["epochs"]:
         raise ModelError(
-            f"{source}: {denoiser.info.get('epochs')} of {recipe['epochs']} epochs are done; let "
+            f"{source}: {denoiser.info.epochs} of {recipe['epochs']} epochs are done; let "
             "the training come to its end."
         )
     network = denoiser.network
     images = record["data"]["images"] - len(record["data"].get("held_out", []))
     steps = recipe["epochs"] * max(1, images * recipe["crops_per_image"] // recipe["batch_size"])
     started = time.mktime(time.strptime(record["started"][:19], "%Y-%m-%dT%H:%M:%S"))
-    info = denoiser.info | {
-        "license": facts["license"],
-        "sha256": shipped.checksum(source / NETWORK_FILE),
-        "parameters": network.count_params(),
-        "multiply_adds": round(multiply_adds(network)),
-        "training": {
+    info = denoiser.info.but(
+        license=facts["license"],
+        sha256=shipped.checksum(source / NETWORK_FILE),
+        parameters=network.count_params(),
+        multiply_adds=round(multiply_adds(network)),
+        training={
             "command": _command(record.get("changes", [record])[-1]["command"]),
             "changes": [
                 f"at step {change['step']:,} {'; '.join(change['changed'])}"
@@ -71,11 +71,11 @@ def add(name, model_dir, facts, overwrite=False):
             "hours": round((os.path.getmtime(source / NETWORK_FILE) - started) / 3600, 2),
             "versions": record["versions"],
         },
-    }
+    )
     target.mkdir(parents=True, exist_ok=True)
     with atomic_file(target / NETWORK_FILE, overwrite=True) as temporary:
         shutil.copyfile(source / NETWORK_FILE, temporary)
-    write_json(target / INFO_FILE, info)
+    write_json(target / INFO_FILE, info.to_json())
     return target
 
 

@@ -1,8 +1,8 @@
 """MODEL_CARD.md of every shipped model and the table of all, written from their JSON files."""
 
 from n2n_tf.model_files import shipped
-from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE
-from n2n_tf.model_files.shipped import CARD_FILE, DEFAULTS, KINDS, RESULTS_FILE
+from n2n_tf.model_files.info import NETWORK_FILE
+from n2n_tf.model_files.shipped import CARD_FILE, DEFAULTS, KINDS
 from n2n_tf.pipelines.files.atomic_files import atomic_file
 from n2n_tf.pipelines.noise.synthetic import parse_noise
 from n2n_tf.shipping.figures import EMBEDDED
@@ -10,9 +10,9 @@ from n2n_tf.shipping.figures import EMBEDDED
 
 def card(name):
     """MODEL_CARD.md of a shipped model, from its model.json and results.json."""
-    info, results = (shipped.said_by(name, file) for file in (INFO_FILE, RESULTS_FILE))
-    training, recipe = info["training"], info["training"]["recipe"]
-    kind = KINDS[info["channels"]]
+    info, results = shipped.info_of(name), shipped.results_of(name)
+    training, recipe = info.training, info.training["recipe"]
+    kind = KINDS[info.channels]
     default = (
         f" The default of `n2n-denoise` for {kind} images." if name in DEFAULTS.values() else ""
     )
@@ -34,9 +34,9 @@ def card(name):
         "",
         "| | |",
         "| --- | --- |",
-        f"| network | {info['network']}, {recipe['features']} features (the paper's U-Net has 48), "
-        f"{info['parameters']:,} parameters, {info['multiply_adds']:,} multiply-adds per pixel |",
-        f"| noise it was trained on | {_noise_words(info['noise'])} |",
+        f"| network | {info.network}, {recipe['features']} features (the paper's U-Net has 48), "
+        f"{info.parameters:,} parameters, {info.multiply_adds:,} multiply-adds per pixel |",
+        f"| noise it was trained on | {_noise_words(info.noise)} |",
         f"| noise realisation | {regime} |",
         f"| method | Neighbor2Neighbor, gamma {recipe['gamma']:g}{_method_words(recipe)} |",
         f"| training data | {training['images']} photographs: {training['data']} |",
@@ -47,8 +47,8 @@ def card(name):
         f"{' cells of 2 x 2 pixels' if kind == 'raw' else ' pixels'} |",
         *(f"| changed on the way | {change} |" for change in training["changes"]),
         f"| hardware | {training['hardware']}; {_hours(training)} by the clock |",
-        f"| licence of the weights | {info['license']} |",
-        f"| SHA-256 of {NETWORK_FILE} | `{info['sha256']}` |",
+        f"| licence of the weights | {info.license} |",
+        f"| SHA-256 of {NETWORK_FILE} | `{info.sha256}` |",
         "",
         "## Figures",
         "",
@@ -76,7 +76,7 @@ def card(name):
             "."
             if kind == "raw"
             else f", a single figure by `n2n-evaluate --model {name} --repeats 1 --noise "
-            f"{info['noise']} {folders.split(' --')[0]}`."
+            f"{info.noise} {folders.split(' --')[0]}`."
         ),
         "",
         "## Limits",
@@ -165,8 +165,8 @@ def overview():
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in shipped.shipped_models():
-        info, results = (shipped.said_by(name, file) for file in (INFO_FILE, RESULTS_FILE))
-        training = info["training"]
+        info, results = shipped.info_of(name), shipped.results_of(name)
+        training = info.training
         default = ", default" if name in DEFAULTS.values() else ""
         own = {r["data"]: r for r in results["results"] if r["noise"] == results["noise"]}
         figures = [
@@ -174,9 +174,9 @@ def overview():
             for data in ("Kodak", "Set14")
         ]
         lines.append(
-            f"| [{name}]({name}/{CARD_FILE}) | {KINDS[info['channels']]}{default} | "
-            f"{info['noise']} | {figures[0]} | {figures[1]} | {info['parameters']:,} | "
-            f"{info['multiply_adds']:,} | {training['steps']:,} steps, {_hours(training)}, "
+            f"| [{name}]({name}/{CARD_FILE}) | {KINDS[info.channels]}{default} | "
+            f"{info.noise} | {figures[0]} | {figures[1]} | {info.parameters:,} | "
+            f"{info.multiply_adds:,} | {training['steps']:,} steps, {_hours(training)}, "
             f"{training['recipe']['noise_realization']} noise |"
         )
     return "\n".join(lines) + "\n"

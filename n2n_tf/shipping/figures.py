@@ -9,7 +9,6 @@ from n2n_tf.denoising.raw_frames import denoise_planes
 from n2n_tf.evaluation.clean_images import embedded_clean, load_clean
 from n2n_tf.evaluation.protocol import SEED, average, evaluate
 from n2n_tf.model_files import shipped
-from n2n_tf.model_files.info import INFO_FILE
 from n2n_tf.model_files.shipped import RESULTS_FILE
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.noise.synthetic import parse_noise
@@ -45,7 +44,7 @@ def measure(name, folders, progress=lambda results, total, what: results):
     sets = {EMBEDDED: embedded_clean(denoiser.channels)}
     sets |= {data: load_clean(path, denoiser.channels) for data, path in folders.items()}
     denoise = functools.partial(denoise_planes, denoiser) if denoiser.channels == 4 else denoiser
-    own, rows = denoiser.info["noise"], []
+    own, rows = denoiser.info.noise, []
     for noise in [own, *ALSO.get(own, [])]:
         for data, images in sets.items():
             stream = np.random.RandomState(SEED)
@@ -57,10 +56,10 @@ def measure(name, folders, progress=lambda results, total, what: results):
 
 def save_results(name, rows):
     """Writes a model's results.json; data sets that were not measured now keep their figures."""
-    noise = shipped.said_by(name, INFO_FILE)["noise"]
+    noise = shipped.info_of(name).noise
     path = shipped.SHIPPED / name / RESULTS_FILE
     measured = {row["data"] for row in rows}
-    before = shipped.said_by(name, RESULTS_FILE)["results"] if path.exists() else []
+    before = shipped.results_of(name)["results"] if path.exists() else []
     rows = rows + [row for row in before if row["data"] not in measured]
     write_json(path, {"noise": noise, "seed": SEED, "repeats": 1, "results": rows})
 
@@ -70,9 +69,7 @@ def disagreements(name, rows):
 
     A difference is more than 0.01 dB, or 0.001 in SSIM; a figure that is missing is one too.
     """
-    known = {
-        (row["noise"], row["data"]): row for row in shipped.said_by(name, RESULTS_FILE)["results"]
-    }
+    known = {(row["noise"], row["data"]): row for row in shipped.results_of(name)["results"]}
     lines = []
     for row in rows:
         said = known.get((row["noise"], row["data"]))

@@ -17,12 +17,13 @@ from n2n_tf.export.saved_model import export_saved_model
 from n2n_tf.export.tflite import export_tflite
 from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.model_files import shipped
-from n2n_tf.model_files.info import ModelError
+from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.keras_file import as_float32, describe, load_network
 from n2n_tf.networks.padding import reflect_pad, round_up
 from n2n_tf.networks.unet import unet
 
 INFO = {"network": "small", "channels": 3, "size_multiple": 4, "halo": 8}
+KNOWN = ModelInfo(**INFO)
 
 
 def small_network(channels=3, name="small", dtype=None, seed=1):
@@ -56,8 +57,8 @@ def models(tmp_path_factory, network):
     """The same network in every form that can be loaded. Not to be written to."""
     root = tmp_path_factory.mktemp("models")
     folder = save_folder(root / "folder", network, INFO)
-    export_saved_model(network, root / "saved_model", INFO)
-    export_tflite(network, root / "model.tflite", INFO)
+    export_saved_model(network, root / "saved_model", KNOWN)
+    export_tflite(network, root / "model.tflite", KNOWN)
     return {
         "folder": folder,
         "keras": folder / "network.keras",
@@ -67,7 +68,7 @@ def models(tmp_path_factory, network):
 
 
 def identity(channels=3, **arguments):
-    return Denoiser(lambda x: x, channels, size_multiple=8, halo=8, tile=32, **arguments)
+    return Denoiser(lambda x: x, ModelInfo(channels, 8, 8), tile=32, **arguments)
 
 
 # Pixels
@@ -98,10 +99,13 @@ def test_floats_are_neither_clipped_nor_rounded(dtype, rng):
 @pytest.mark.parametrize("dtype, white", [(np.uint8, 255), (np.uint16, 65535)])
 def test_integers_are_rounded_half_up_and_clipped(dtype, white):
     image = np.array([[0, 1, 2, 100, white]], dtype)
-    assert Denoiser(lambda x: x * 0.5, 1, 1, 0)(image).tolist() == [
+    assert Denoiser(lambda x: x * 0.5, ModelInfo(1, 1, 0))(image).tolist() == [
         [0, 1, 1, 50, (white + 1) // 2]  # 0.5 -> 1
     ]
-    assert Denoiser(lambda x: x * 2 - 0.5, 1, 1, 0)(image)[0, [0, -1]].tolist() == [0, white]
+    assert Denoiser(lambda x: x * 2 - 0.5, ModelInfo(1, 1, 0))(image)[0, [0, -1]].tolist() == [
+        0,
+        white,
+    ]
 
 
 def test_big_endian_pixels_go_too():
@@ -118,7 +122,7 @@ def test_white_level_sets_what_is_one():
         seen.append(float(x.max()))
         return x * 2
 
-    model = Denoiser(run, 1, 1, 0)
+    model = Denoiser(run, ModelInfo(1, 1, 0))
     twelve_bits = np.array([[0, 1000, 4095]], np.uint16)
     assert model(twelve_bits, white_level=4095).tolist() == [[0, 2000, 4095]]
     floats = np.array([[0.0, 10.0, 20.0]])
@@ -134,7 +138,7 @@ def test_a_gray_model_sees_colour_plane_by_plane(rng):
         return x + x.mean()  # depends on the plane as a whole
 
     image = rng.random((8, 16, 3), np.float32)
-    denoised = Denoiser(run, 1, 8, 0)(image)
+    denoised = Denoiser(run, ModelInfo(1, 8, 0))(image)
     assert shapes == [(1, 8, 16, 1)] * 3
     expected = image + image.mean(axis=(0, 1))
     np.testing.assert_allclose(denoised, expected, atol=1e-6)
@@ -143,7 +147,7 @@ def test_a_gray_model_sees_colour_plane_by_plane(rng):
 def test_progress_runs_once_from_none_to_all_even_plane_by_plane():
     told = []
     image = np.zeros((8, 64, 3), np.uint8)
-    model = Denoiser(lambda x: x, 1, size_multiple=8, halo=8, tile=32)
+    model = Denoiser(lambda x: x, ModelInfo(1, 8, 8), tile=32)
     model(image, progress=lambda *counts: told.append(counts))
     done, total = zip(*told, strict=True)
     assert set(total) == {9} and sorted(done) == list(done) and (done[0], done[-1]) == (0, 9)
@@ -157,11 +161,11 @@ def test_no_window_is_larger_than_the_tile(rng):
         return x
 
     image = rng.random((100, 50, 1), np.float32)
-    np.testing.assert_array_equal(Denoiser(run, 1, 8, 8, tile=40)(image), image)
+    np.testing.assert_array_equal(Denoiser(run, ModelInfo(1, 8, 8), tile=40)(image), image)
     assert sizes == {(40, 40)}
     sizes.clear()
     # Too small to keep anything inside its halo: the least that works is taken.
-    np.testing.assert_array_equal(Denoiser(run, 1, 8, 8, tile=1)(image), image)
+    np.testing.assert_array_equal(Denoiser(run, ModelInfo(1, 8, 8), tile=1)(image), image)
     assert sizes == {(24, 24)}
 
 
@@ -194,7 +198,7 @@ def test_images_that_cannot_be_denoised_are_refused(image, white_level, message)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_network_that_returns_no_numbers_does_not_pass_for_black(value):
     with pytest.raises(ModelError, match="returned NaN or infinite pixels"):
-        Denoiser(lambda x: x + value, 3, 1, 0)(np.zeros((4, 4, 3), np.uint8))
+        Denoiser(lambda x: x + value, ModelInfo(3, 1, 0))(np.zeros((4, 4, 3), np.uint8))
 
 
 # Loading
@@ -206,8 +210,8 @@ def test_every_form_denoises_as_the_network(models, network, form, rng):
     padded = reflect_pad(image, round_up(33, 4), round_up(50, 4))
     expected = np.asarray(network(padded[None]))[0, :33, :50]
     model = Denoiser.load(models[form])
-    assert (model.channels, model.size_multiple, model.halo) == (3, 4, 8)
-    assert model.info.items() >= INFO.items()
+    assert (model.channels, model.tiling.size_multiple, model.tiling.halo) == (3, 4, 8)
+    assert model.info.to_json().items() >= INFO.items()
     np.testing.assert_allclose(model(image), expected, rtol=0, atol=1e-5)
     assert np.ptp(expected) > 0.1
     text_path = Denoiser.load(str(models[form]), tile=40)
@@ -218,7 +222,7 @@ def test_every_form_denoises_as_the_network(models, network, form, rng):
 def test_our_network_needs_no_model_json(tmp_path):
     unet(channels=1, features=2).save(tmp_path / "mine.keras")
     model = Denoiser.load(tmp_path / "mine.keras")
-    assert (model.channels, model.size_multiple, model.halo) == (1, 32, 160)
+    assert (model.channels, model.tiling.size_multiple, model.tiling.halo) == (1, 32, 160)
     assert model(np.zeros((33, 7), np.uint8)).shape == (33, 7)
 
 
@@ -243,7 +247,7 @@ def test_a_living_network_is_not_copied(rng):
 def test_shipped_models_are_found_by_name(tmp_path, monkeypatch, network):
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
     save_folder(tmp_path / "photos_25", network, INFO)
-    assert Denoiser.load("photos_25").info == INFO
+    assert Denoiser.load("photos_25").info == KNOWN
     with pytest.raises(ModelError, match=r"photos_52: no such .*there are: photos_25"):
         Denoiser.load("photos_52")
 
@@ -367,7 +371,7 @@ def test_exports_with_a_wrong_model_json(models, tmp_path, form):
     if form == "saved_model":
         refused(path, info.name, "missing")
     else:  # it has the same inside, in an archive at its end
-        assert Denoiser.load(path).info.items() >= INFO.items()
+        assert Denoiser.load(path).info.to_json().items() >= INFO.items()
         path.write_bytes(path.read_bytes()[:-100])
         refused(path, info.name, "missing", "inside")
 
@@ -435,24 +439,22 @@ def test_a_class_of_a_foreign_module_is_not_imported(tmp_path, monkeypatch, mode
 # Describing
 
 
-def test_describe_knows_our_network():
+def test_describe_reads_the_reach_from_the_layers(network):
     info = describe(unet(channels=4, features=2), noise="gauss25")
-    assert info == {
-        "network": "unet",
-        "channels": 4,
-        "size_multiple": 32,
-        "halo": 160,
-        "noise": "gauss25",
-    }
-    assert json.loads(json.dumps(info)) == info
+    assert info == ModelInfo(4, 32, 160, network="unet", noise="gauss25")
+    assert ModelInfo.from_json(json.loads(json.dumps(info.to_json())), "x") == info
+    named_alike = small_network()
+    named_alike.name = "unet"
+    assert (describe(named_alike).size_multiple, describe(named_alike).halo) == (4, 8)
 
 
-def test_describe_asks_what_it_cannot_know(network):
-    with pytest.raises(ModelError, match=r"none of ours.*missing: halo, size_multiple"):
-        describe(network)
-    with pytest.raises(ModelError, match=r"missing: halo"):
-        describe(network, size_multiple=4)
-    assert describe(network, size_multiple=4, halo=8) == INFO
+def test_describe_asks_what_layers_do_not_tell(network):
+    x = keras.Input((None, None, 3))
+    pooled = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    far = keras.Model(x, layers.Multiply()([x, pooled]), name="attention")
+    with pytest.raises(ModelError, match=r"attention.*GlobalAveragePooling2D.*multiple and halo"):
+        describe(far)
+    assert describe(far, size_multiple=4, halo=8).halo == 8
 
 
 def test_describe_refuses_what_takes_no_images_of_any_size():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.given_back import removed_noise, with_detail_kept
+from n2n_tf.model_files.info import ModelInfo
 
 
 def weakly_noisy(shot, read, rng, channels=4):
@@ -110,7 +111,7 @@ def test_a_denoiser_keeps_detail_of_pictures_of_every_type_when_told_to(kind, rn
     clean, noisy = weakly_noisy(1e-5, 1e-6, rng, 3)
     white = 1 if kind == np.float32 else np.iinfo(kind).max
     pixels = (np.round(np.clip(noisy, 0, 1) * white) if white > 1 else noisy).astype(kind)
-    denoise = Denoiser(lambda x: without_detail(clean)[None], 3, 32, 0)
+    denoise = Denoiser(lambda x: without_detail(clean)[None], ModelInfo(3, 32, 0))
     plain, kept = (denoise(pixels, keep_detail=keep) / np.float32(white) for keep in (False, True))
     assert error(plain[112:], clean[112:]) > 1e-3
     assert error(kept[112:], clean[112:]) < 1.5 * error(noisy[112:], clean[112:])

@@ -8,6 +8,7 @@ from skimage import data
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.raw_frames import LEVEL_REACH, denoise_frame, denoise_mosaic, remaining_noise
+from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.pipelines.files.image_files import write_image
 from n2n_tf.pipelines.files.image_folder import ImageFolder
 from n2n_tf.pipelines.noise.synthetic import Noise, add_noise, parse_noise
@@ -26,7 +27,7 @@ def frame(pattern="RGGB", size=(37, 43), **more):
 
 
 def denoiser(run, channels=4):
-    return Denoiser(run, channels=channels, size_multiple=8, halo=8, tile=64)
+    return Denoiser(run, ModelInfo(channels, 8, 8), tile=64)
 
 
 @pytest.mark.parametrize("pattern", bayer.PATTERNS)

@@ -7,9 +7,14 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from n2n_tf.denoising.tiling import denoise_tiled, plan_tiles
+from n2n_tf.denoising.tiling import Tiling, denoise_tiled
+from n2n_tf.denoising.tiling import plan_tiles as planned_with
 from n2n_tf.networks.padding import reflect_pad, reflect_pad_batch, round_up
 from n2n_tf.networks.unet import HALO, SIZE_MULTIPLE, unet
+
+
+def plan_tiles(height, width, tile, halo, size_multiple):
+    return planned_with(height, width, Tiling((tile, tile), halo, size_multiple))
 
 
 @st.composite
@@ -100,7 +105,7 @@ def test_tiles_with_the_halo_equal_the_whole_image(network, picture):
         windows.append(window.shape)
         return network(window)
 
-    tiled = denoise_tiled(watched, picture, 352, HALO, SIZE_MULTIPLE)
+    tiled = denoise_tiled(watched, picture, Tiling((352, 352), HALO, SIZE_MULTIPLE))
     assert set(windows) == {(1, 352, 352, 3)} and len(windows) == 10
     assert np.ptp(whole) > 0.1
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5)
@@ -108,7 +113,7 @@ def test_tiles_with_the_halo_equal_the_whole_image(network, picture):
 
 def test_tiles_without_the_halo_differ(network, picture):
     whole = np.asarray(network(picture[None]))[0]
-    tiled = denoise_tiled(network, picture, 192, 0, SIZE_MULTIPLE)
+    tiled = denoise_tiled(network, picture, Tiling((192, 192), 0, SIZE_MULTIPLE))
     assert np.abs(tiled - whole).max() > 1e-2
 
 
@@ -122,7 +127,7 @@ def test_tiles_off_the_grid_would_differ(network, picture):
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 2))
 def test_identity_gives_every_size_back(height, width, channels):
     image = np.arange(height * width * channels, dtype=np.float32).reshape(height, width, channels)
-    same = denoise_tiled(lambda x: x, image, tile=24, halo=5, size_multiple=8)
+    same = denoise_tiled(lambda x: x, image, Tiling((24, 24), 5, 8))
     assert same.dtype == np.float32
     np.testing.assert_array_equal(same, image)
 
@@ -130,14 +135,15 @@ def test_identity_gives_every_size_back(height, width, channels):
 def test_progress_counts_from_none_to_all():
     told = []
     image = np.zeros((64, 160, 1), np.float32)
-    denoise_tiled(lambda x: x, image, 96, 16, 32, lambda *counts: told.append(counts))
+    tiling = Tiling((96, 96), 16, 32)
+    denoise_tiled(lambda x: x, image, tiling, lambda *counts: told.append(counts))
     assert told == [(0, 2), (1, 2), (2, 2)]
 
 
 def test_a_network_that_changes_the_shape_is_refused():
     image = np.zeros((8, 8, 3), np.float32)
     with pytest.raises(ValueError, match=r"Given: \(8, 8, 3\), returned: \(8, 8, 1\)"):
-        denoise_tiled(lambda x: x[..., :1], image, 8, 0, 8)
+        denoise_tiled(lambda x: x[..., :1], image, Tiling((8, 8), 0, 8))
 
 
 sides = st.integers(1, 9)

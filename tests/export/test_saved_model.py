@@ -19,12 +19,13 @@ from n2n_tf.export import replacing, saved_model, tflite, tflite_graph
 from n2n_tf.export.replacing import ExportError, check_free
 from n2n_tf.export.saved_model import export_saved_model
 from n2n_tf.export.tflite import export_tflite
+from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.model_files.keras_file import describe
 from n2n_tf.model_files.tflite_domain import INPUTS
 from n2n_tf.networks.unet import unet
 
 SIZES = [(63, 65), (33, 40), (64, 96), (17, 1), (1, 50), (1, 1)]
-INFO = {"network": "small", "channels": 1, "size_multiple": 2, "halo": 4}
+INFO = ModelInfo(channels=1, size_multiple=2, halo=4, network="small")
 FOREIGN = ("Flex", "CUSTOM", "READ_VARIABLE", "VAR_HANDLE", "ASSIGN_VARIABLE")
 
 
@@ -160,11 +161,10 @@ def test_model_json_lies_beside_and_the_denoiser_takes_both(exported):
         "saved_model",
     ]
     info = {"network": "unet", "channels": 3, "size_multiple": 32, "halo": 160, "noise": "gauss25"}
+    info |= {"license": "not stated", "input": "image"}
     assert json.loads((exported / "saved_model/model.json").read_text()) == info
     beside = json.loads((exported / "model.tflite.json").read_text())
-    inside = {"precision": "float32", "input": "image", "tile": None}
-    inside["license"] = "not stated"
-    inside["takes_and_returns"] = INPUTS["image"]
+    inside = {"precision": "float32", "takes_and_returns": INPUTS["image"]}
     with zipfile.ZipFile(exported / "model.tflite") as archive:
         assert json.loads(archive.read("model.json")) == info | inside
     content = (exported / "model.tflite").read_bytes()
@@ -271,7 +271,7 @@ def test_operations_outside_of_tflites_own_are_refused(tmp_path):
 
 def test_a_wrong_size_multiple_is_found(tmp_path):
     with pytest.raises(ExportError, match="saved_model"):
-        export_saved_model(small_network(), tmp_path / "saved_model", INFO | {"size_multiple": 1})
+        export_saved_model(small_network(), tmp_path / "saved_model", INFO.but(size_multiple=1))
     assert list(tmp_path.iterdir()) == []
 
 

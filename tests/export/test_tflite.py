@@ -15,6 +15,7 @@ from n2n_tf.export import litert_probe, measure, report, sample_images
 from n2n_tf.export.litert_probe import operations
 from n2n_tf.export.replacing import ExportError
 from n2n_tf.export.tflite import PRECISIONS, Variant, export_tflite
+from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.model_files.keras_file import describe
 from n2n_tf.networks.padding import reflect_pad
 from n2n_tf.networks.unet import unet
@@ -185,17 +186,17 @@ def test_the_papers_network_is_taken_whole_by_xnnpack(tmp_path):
 
 
 def test_margins_of_small_tiles():
-    info = {"channels": 3, "size_multiple": 16, "halo": 128}
+    info = ModelInfo(channels=3, size_multiple=16, halo=128)
     halos = {64: 16, 128: 32, 256: 64, 512: 128, 1024: 128}
     for side, halo in halos.items():
-        assert Variant((side, 1024)).describe(info)["halo"] == halo
-    assert Variant(None).describe(info)["halo"] == 128
-    mosaic = Variant((512, 256), input="bayer_mosaic").describe(info | {"channels": 4})
+        assert Variant((side, 1024)).describe(info).halo == halo
+    assert Variant(None).describe(info).halo == 128
+    mosaic = Variant((512, 256), input="bayer_mosaic").describe(info.but(channels=4))
     assert (mosaic["tile"], mosaic["halo"]) == ([256, 128], 32)
 
 
 def test_the_plan_of_a_frame_as_text():
-    info = {"channels": 4, "size_multiple": 16, "halo": 128}
+    info = ModelInfo(channels=4, size_multiple=16, halo=128)
     mosaic = Variant((1024, 1024), input="bayer_mosaic", levels=LEVELS).describe(info)
     text = report.tile_plan(mosaic, 3000, 4000)
     # 1500 x 2000 cells, rows to 1504; windows of 512 cells step by 512 - 2 * 128 = 256 cells.
@@ -205,31 +206,30 @@ def test_the_plan_of_a_frame_as_text():
     assert "columns begin at 0, 512, 1024, 1536, 2048, 2560, 2976\n" in text
     assert "0..767, 768..1279, 1280..1791" in text
     assert f"{35 * 1024**2 / 12e6:.2f} times" in text
-    small = Variant((64, 64)).describe(info | {"channels": 3})
+    small = Variant((64, 64)).describe(info.but(channels=3))
     assert "1 rows x 1 columns = 1" in report.tile_plan(small, 50, 30)
 
 
 def test_variants_that_do_not_fit():
-    info = {"channels": 3, "size_multiple": 16, "halo": 128}
+    info = ModelInfo(channels=3, size_multiple=16, halo=128)
     with pytest.raises(ValueError, match=r"100 pixels is no multiple of 16.*; 96 and 112 are"):
         Variant((64, 100)).describe(info)
     with pytest.raises(ValueError, match=r"48 pixels is no multiple of 32.*; 32 and 64 are"):
-        Variant((64, 48), input="bayer_mosaic").describe(info | {"channels": 4})
+        Variant((64, 48), input="bayer_mosaic").describe(info.but(channels=4))
     with pytest.raises(ValueError, match="3 channels takes no sensor mosaic"):
         Variant((64, 64), input="bayer_mosaic").describe(info)
     with pytest.raises(ValueError, match="4 channels takes no RGB pixels"):
-        Variant((64, 64), input="rgb_uint8").describe(info | {"channels": 4})
+        Variant((64, 64), input="rgb_uint8").describe(info.but(channels=4))
     for precision in ("int8", "int16x8"):
         for more in ({"levels": "inputs"}, {"levels": LEVELS, "dtype": "float32"}):
             variant = Variant((64, 64), precision, "bayer_mosaic", **more)
             with pytest.raises(ValueError, match="uint16 pixels and fixed levels"):
-                variant.describe(info | {"channels": 4})
+                variant.describe(info.but(channels=4))
 
 
 def test_what_calibrates_is_not_what_judges():
     assert not set(FIRST_SET) & set(SECOND_SET)
-    info = {"channels": 3, "noise": "gauss25", "tile": [64, 64], "size_multiple": 16}
-    info |= {"input": "image", "precision": "int8"}
+    info = ModelInfo(3, 16, 128, noise="gauss25", tile=(64, 64), precision="int8")
     calibration = sample_images.calibration_arguments(info)
     assert len(calibration) == sample_images.CALIBRATION_IMAGES
     assert all(case["noisy"].shape == (1, 64, 64, 3) for case in calibration)
@@ -242,15 +242,14 @@ def test_what_calibrates_is_not_what_judges():
 def test_calibration_images_of_the_user(tmp_path):
     for number in range(3):
         write_image(tmp_path / f"{number}.png", np.full((40, 50, 3), 80 * number, np.uint8))
-    info = {"channels": 3, "noise": "none", "tile": [32, 64], "size_multiple": 16}
-    info |= {"input": "image", "precision": "int8"}
+    info = ModelInfo(3, 16, 128, tile=(32, 64), precision="int8")
     as_they_are = sample_images.calibration_arguments(info, tmp_path)
     assert {float(case["noisy"].std()) for case in as_they_are} == {0.0}
-    noisy = sample_images.calibration_arguments(info | {"noise": "gauss10"}, tmp_path)
+    noisy = sample_images.calibration_arguments(info.but(noise="gauss10"), tmp_path)
     assert np.mean([case["noisy"].std() for case in noisy]) * 255 == pytest.approx(10, rel=0.05)
-    gray = sample_images.calibration_arguments(info | {"channels": 1}, tmp_path)
+    gray = sample_images.calibration_arguments(info.but(channels=1), tmp_path)
     assert gray[0]["noisy"].shape == (1, 32, 64, 1)
-    raw = sample_images.calibration_arguments(info | {"channels": 4}, tmp_path)
+    raw = sample_images.calibration_arguments(info.but(channels=4), tmp_path)
     assert raw[0]["noisy"].shape == (1, 32, 64, 4)
 
 

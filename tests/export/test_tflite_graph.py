@@ -11,21 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from n2n_tf.export.tflite_graph import wrap
-from n2n_tf.model_files.info import ModelError
+from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.tflite_domain import decode, encode, finish
 from n2n_tf.model_files.tflite_file import read_tflite_info, write_tflite
 from n2n_tf.pipelines.raw import bayer
 from n2n_tf.pipelines.raw.frame import normalise_mosaic
 
-INFO = {"channels": 4, "size_multiple": 2, "halo": 2, "precision": "float32", "tile": None}
+INFO = ModelInfo(channels=4, size_multiple=2, halo=2, precision="float32")
 FIXED = {"black_level": [60.0, 64.0, 68.0, 72.0], "white_level": 1023.0}
-MOSAIC = INFO | {
-    "input": "bayer_mosaic",
-    "dtype": "uint16",
-    "levels": FIXED,
-    "pattern": "RGGB",
-    "keeps_clipped": True,
-}
+MOSAIC = INFO.but(
+    input="bayer_mosaic", dtype="uint16", levels=FIXED, pattern="RGGB", keeps_clipped=True
+)
 
 
 def doubling(channels):
@@ -38,7 +34,7 @@ def doubling(channels):
 @given(st.integers(0, 1000), st.sampled_from(["uint16", "float32"]), st.booleans())
 def test_encode_and_decode_are_inverse_but_for_rounding(seed, dtype, fixed):
     noisy = np.random.default_rng(seed).normal(0.4, 0.2, (1, 4, 6, 4)).astype(np.float32)
-    info = MOSAIC | {"dtype": dtype, "levels": FIXED if fixed else "inputs"}
+    info = MOSAIC.but(dtype=dtype, levels=FIXED if fixed else "inputs")
     arguments = encode(noisy, info)
     assert arguments["noisy"].shape == (1, 8, 12, 1) and arguments["noisy"].dtype == dtype
     assert set(arguments) == ({"noisy"} if fixed else {"noisy", "black_level", "white_level"})
@@ -59,18 +55,18 @@ def test_a_mosaic_is_normalised_and_packed_as_raw_files_are(rng):
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-@pytest.mark.parametrize("tile", [None, [4, 6]])
+@pytest.mark.parametrize("tile", [None, (4, 6)])
 @pytest.mark.parametrize("levels", [FIXED, "inputs"])
 def test_the_function_of_a_mosaic_file_against_float64(rng, precision, tile, levels):
-    info = MOSAIC | {"precision": precision, "tile": tile, "levels": levels}
-    info["keeps_clipped"] = precision == "float32"
+    keeps = precision == "float32"
+    info = MOSAIC.but(precision=precision, tile=tile, levels=levels, keeps_clipped=keeps)
     mosaic = rng.integers(0, 1024, (8, 12), dtype=np.uint16)
     mosaic[0, :3] = 1023, 1023, 700
     black, white = np.array(FIXED["black_level"]), 1023.0
     cells = np.tile(black.reshape(2, 2), (4, 6))
     doubled = 2 * (mosaic - cells) / (white - cells) * (white - cells) + cells
     expected = np.clip(doubled, 0, white)
-    if info["keeps_clipped"]:
+    if keeps:
         expected = np.where(mosaic >= white, mosaic, expected)
     function, signature = wrap(doubling(4), info)
     arguments = {"noisy": mosaic[None, ..., None]}
@@ -84,7 +80,7 @@ def test_the_function_of_a_mosaic_file_against_float64(rng, precision, tile, lev
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_the_function_of_an_rgb_file(rng, precision):
-    info = INFO | {"channels": 3, "input": "rgb_uint8", "precision": precision, "tile": [4, 4]}
+    info = INFO.but(channels=3, input="rgb_uint8", precision=precision, tile=(4, 4))
     pixels = rng.integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
     function, (spec,) = wrap(doubling(3), info)
     if precision == "int8":  # its own quantisation makes it uint8
@@ -112,16 +108,17 @@ def test_model_json_inside_beside_and_wrong(tmp_path):
     write_tflite(path, b"....TFL3 something", MOSAIC)
     assert path.read_bytes().startswith(b"....TFL3 something")
     with zipfile.ZipFile(path) as archive:
-        assert json.loads(archive.read("model.json")) == MOSAIC
+        assert json.loads(archive.read("model.json")) == MOSAIC.to_json()
     beside = tmp_path / "x.tflite.json"
     good = json.loads(beside.read_text())
-    assert read_tflite_info(path) == good and good.keys() - MOSAIC.keys() == {"sha256"}
+    assert good.keys() - MOSAIC.to_json().keys() == {"sha256"}
+    assert read_tflite_info(path) == MOSAIC.but(sha256=good["sha256"])
     beside.unlink()
     assert read_tflite_info(path) == MOSAIC
 
     wrong = {
         "tile": [[3, 4], [4], [4, 0], [4, "4"], 4, [4, 1 << 20], {}],
-        "input": ["mosaic", 3, None],
+        "input": ["mosaic", 3],
         "levels": ["constant", {}, {"black_level": [1], "white_level": 2}, None, 5],
         "dtype": ["float64", None],
         "channels": [3],

@@ -70,7 +70,7 @@ def test_a_denoiser_loads_it_and_tiles_it_like_the_network(weights_file):
     denoise = Denoiser.load(weights_file)
     noisy = fixture("noisy")[0]
     np.testing.assert_allclose(denoise(noisy), fixture("denoised")[0], atol=1e-5)
-    assert (denoise.info["network"], denoise.channels, denoise.size_multiple) == ("unet", 3, 32)
+    assert (denoise.info.network, denoise.channels, denoise.info.size_multiple) == ("unet", 3, 32)
 
 
 def test_half_precision_weights_are_taken_as_they_are(tmp_path):

@@ -16,7 +16,7 @@ from n2n_tf.evaluation.metrics import psnr
 from n2n_tf.model_files import shipped
 from n2n_tf.model_files.info import ModelError
 from n2n_tf.pipelines.files.image_files import read_image, write_image
-from n2n_tf.shipping import cards
+from n2n_tf.shipping import add, cards, figures
 
 TRAINED = shipped.shipped_models()
 RECIPE = {
@@ -79,7 +79,7 @@ def defaults(store, tmp_path):
     for kind, channels, factor in (("gray", 1, 0.5), ("RGB", 3, 0.25), ("raw", 4, 0.0)):
         noise = "raw:0.01,0.0001" if kind == "raw" else "gauss25"
         folder = training(tmp_path / kind, channels, factor, noise=noise)
-        cards.add(shipped.DEFAULTS[kind], folder, FACTS)
+        add.add_model(shipped.DEFAULTS[kind], folder, FACTS)
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_without_shipped_models_that_is_the_error(run, store):
 
 def test_the_list_shows_every_model(run, defaults):
     for name in shipped.shipped_models():
-        cards.save_results(name, cards.measure(name, {}))
+        figures.save_results(name, figures.measure(name, {}))
     ended = run("denoise", "--list_models")
     assert (ended.status, ended.err) == (0, "")
     head, *rows = ended.out.splitlines()
@@ -190,17 +190,17 @@ def test_an_exported_one_is_a_network_of_its_own(run, defaults):
 
 def test_an_added_model_is_the_training_with_its_story(store, tmp_path):
     folder = training(tmp_path / "run", noise="gauss5_50")
-    cards.add("new", folder, FACTS)
+    add.add_model("new", folder, FACTS)
     assert (store / "new/network.keras").read_bytes() == (folder / "network.keras").read_bytes()
-    info = shipped.said_by("new", "model.json")
-    assert (info["license"], info["parameters"], info["multiply_adds"]) == ("MIT", 12, 9)
-    story = info["training"]
+    info = shipped.info_of("new")
+    assert (info.license, info.parameters, info.multiply_adds) == ("MIT", 12, 9)
+    story = info.training
     # 9 images, 2 crops each, in batches of 4; 3 epochs
     assert (story["steps"], story["images"], story["data"]) == (12, 9, "ten photographs")
     assert story["command"] == "n2n-train --balance --data_dir PHOTOS --model_dir RUN"
     assert story["changes"] == [] and story["start"] == "random weights"
-    cards.add("other", folder, FACTS | {"start": "an older model"})
-    assert shipped.said_by("other", "model.json")["training"]["start"] == "an older model"
+    add.add_model("other", folder, FACTS | {"start": "an older model"})
+    assert shipped.info_of("other").training["start"] == "an older model"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_an_added_model_is_the_training_with_its_story(store, tmp_path):
     ],
 )
 def test_the_command_of_a_training_is_told_without_its_folders(typed, told):
-    assert cards._command(["/bin/n2n-train", *typed.split()]) == f"n2n-train {told}"
+    assert add._command(["/bin/n2n-train", *typed.split()]) == f"n2n-train {told}"
 
 
 def test_what_was_changed_on_the_way_is_told(store, tmp_path):
@@ -222,22 +222,22 @@ def test_what_was_changed_on_the_way_is_told(store, tmp_path):
     record = json.loads((folder / "run.json").read_text())
     change = {"step": 1234, "changed": ["epochs was 5, is 3"], "command": ["x", "--epochs=3"]}
     (folder / "run.json").write_text(json.dumps(record | {"changes": [change]}))
-    cards.add("new", folder, FACTS)
-    cards.save_results("new", cards.measure("new", {}))
-    assert shipped.said_by("new", "model.json")["training"]["command"] == "n2n-train --epochs 3"
+    add.add_model("new", folder, FACTS)
+    figures.save_results("new", figures.measure("new", {}))
+    assert shipped.info_of("new").training["command"] == "n2n-train --epochs 3"
     assert "| changed on the way | at step 1,234 epochs was 5, is 3 |" in cards.card("new")
 
 
 def test_a_model_is_not_replaced_unasked_and_not_by_half_a_training(store, tmp_path):
     folder = training(tmp_path / "run")
-    cards.add("new", folder, FACTS)
+    add.add_model("new", folder, FACTS)
     with pytest.raises(FileExistsError, match=r"new exists already; --overwrite replaces it"):
-        cards.add("new", folder, FACTS)
+        add.add_model("new", folder, FACTS)
     half = training(tmp_path / "half", epochs=4)
     with pytest.raises(ModelError, match="3 of 4 epochs are done"):
-        cards.add("new", half, FACTS, overwrite=True)
+        add.add_model("new", half, FACTS, overwrite=True)
     other = training(tmp_path / "other", factor=0.7)
-    cards.add("new", other, FACTS, overwrite=True)
+    add.add_model("new", other, FACTS, overwrite=True)
     assert (store / "new/network.keras").read_bytes() == (other / "network.keras").read_bytes()
 
 
@@ -246,8 +246,8 @@ def test_figures_are_those_of_the_arithmetic(store, tmp_path):
     photo = np.full((64, 64, 3), 128, np.uint8)
     (tmp_path / "flat").mkdir()
     write_image(tmp_path / "flat/a.png", photo)
-    cards.add("new", training(tmp_path / "run", noise="gauss10"), FACTS)
-    rows = cards.measure("new", {"flat": tmp_path / "flat"})
+    add.add_model("new", training(tmp_path / "run", noise="gauss10"), FACTS)
+    rows = figures.measure("new", {"flat": tmp_path / "flat"})
     assert [(r["noise"], r["data"], r["images"]) for r in rows] == [
         ("gauss10", "embedded", 3),
         ("gauss10", "flat", 1),
@@ -258,32 +258,32 @@ def test_figures_are_those_of_the_arithmetic(store, tmp_path):
 
 
 def test_a_blind_model_is_measured_at_fixed_levels_too(store, tmp_path):
-    cards.add("new", training(tmp_path / "run", noise="poisson5_50"), FACTS)
-    rows = cards.measure("new", {})
+    add.add_model("new", training(tmp_path / "run", noise="poisson5_50"), FACTS)
+    rows = figures.measure("new", {})
     assert [row["noise"] for row in rows] == ["poisson5_50", "poisson30"]
 
 
 def test_a_figure_that_does_not_hold_is_named(store, tmp_path, run):
-    cards.add("new", training(tmp_path / "run"), FACTS)
-    rows = cards.measure("new", {})
-    cards.save_results("new", rows)
-    assert cards.disagreements("new", rows) == []
+    add.add_model("new", training(tmp_path / "run"), FACTS)
+    rows = figures.measure("new", {})
+    figures.save_results("new", rows)
+    assert figures.disagreements("new", rows) == []
     assert run("models", "verify").status == 0
 
-    said = shipped.said_by("new", "results.json")
+    said = shipped.results_of("new")
     said["results"][0]["psnr"] += 0.02
     (store / "new/results.json").write_text(json.dumps(said))
-    (line,) = cards.disagreements("new", rows)
+    (line,) = figures.disagreements("new", rows)
     assert re.match(r"new, gauss25, embedded: psnr is [\d.]+, results.json says [\d.]+\.", line)
     ended = run("models", "verify")
     assert ended.status == 1 and line in ended.err
     assert "1 models measured on embedded: 1 figures differ" in ended.out
     said["results"][0]["psnr"] -= 0.02 - 0.005  # within the tolerance
     (store / "new/results.json").write_text(json.dumps(said))
-    assert cards.disagreements("new", rows) == []
+    assert figures.disagreements("new", rows) == []
     said["results"] = []
     (store / "new/results.json").write_text(json.dumps(said))
-    assert cards.disagreements("new", rows) == [
+    assert figures.disagreements("new", rows) == [
         "new, gauss25, embedded: results.json has no figure."
     ]
 
@@ -296,7 +296,7 @@ def test_the_program_adds_measures_and_writes_the_documents(run, store, tmp_path
     )
     assert ended.status == 0, ended.err
     card = (store / "new/MODEL_CARD.md").read_text()
-    (row,) = shipped.said_by("new", "results.json")["results"]
+    (row,) = shipped.results_of("new")["results"]
     assert f"| {row['psnr_noisy']:.2f} / {row['ssim_noisy']:.4f} | {row['psnr']:.2f} / " in card
     for fact in (*FACTS.values(), "fresh", "12 steps", "gamma 2; 0 for the first 50 %"):
         assert fact.replace("12 steps", "12 (3 epochs)") in card
@@ -346,10 +346,10 @@ def test_they_are_small_enough_for_a_clone():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_model_does_what_its_card_says(name):
-    rows = cards.measure(name, {})
-    assert cards.disagreements(name, rows) == []
+    rows = figures.measure(name, {})
+    assert figures.disagreements(name, rows) == []
     own = rows[0]
-    assert own["noise"] == shipped.said_by(name, "model.json")["noise"]
+    assert own["noise"] == shipped.info_of(name).noise
     assert own["psnr"] > own["psnr_noisy"] + 1 and own["ssim"] > own["ssim_noisy"]
 
 
