@@ -24,15 +24,22 @@ A sensor dump without any header (integers, row by row) needs its description:
   n2n-denoise --model runs/raw frame.bin -o frame.dng --raw_shape 3000,4000 \\
       --raw_dtype uint16 --raw_pattern RGGB --black 64 --white 1023
 
-Pixels keep their type: 8-bit files give 8 bits, 16-bit files 16; size and transparency stay. Into a
-folder, files keep their names, and their places below the folder they were found in; JPEGs and BMPs
-become PNGs. Nothing is overwritten without --overwrite, and no input ever is.
+Stacks (TIFF of any axes, MetaMorph .stk, .npy) are denoised plane by plane and channel by channel,
+and need the memory of one plane; only what the file calls RGB is denoised as a colour image:
+
+  n2n-denoise cells/ -o denoised/ --skip_existing --summary denoised/run.json
+  n2n-denoise movie.npy -o denoised.npy --axes TYX
+
+A result is a file of the same kind: its type of pixels, pages, axes, compression, colour profile,
+EXIF, resolution, transparency and the metadata of ImageJ, OME and GeoTIFF stay; what cannot be kept
+is said. Into a folder, files keep their names, and their places below the folder they were found
+in. Nothing is overwritten without --overwrite, and no input ever is.
 """
 
 import functools
-import os
 import pathlib
 import sys
+import time
 
 import tqdm
 from absl import app, flags
@@ -95,106 +102,29 @@ MAX_MEGAPIXELS = flags.DEFINE_float(
     "max_megapixels", 400.0, "Refuse files of more; their pixels would need much memory.", 0.0
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
+SKIP_EXISTING = flags.DEFINE_bool(
+    "skip_existing", False, "Leave out inputs whose results exist: to go on with a batch."
+)
+OUTPUT_FORMAT = flags.DEFINE_enum(
+    "output_format",
+    None,
+    ["png", "jpg", "bmp", "webp", "jp2", "tif", "npy"],
+    "Format of results in a folder. [the input's]",
+)
+SUFFIX = flags.DEFINE_string("suffix", "", "Put behind the names of results in a folder.")
+SUMMARY = flags.DEFINE_string("summary", None, "JSON file to write: what became of each file.")
+AXES = flags.DEFINE_string(
+    "axes",
+    None,
+    "Axes of TIFF and .npy files, one letter each, e.g. ZYX or YXS: Y, X, S for samples that are "
+    "RGB, C for channels, others for planes. [TIFF: what the file says; .npy: YX]",
+)
 
 
-def plan(inputs, output):
-    """Pairs every input file with the file to write.
+def _naming():
+    from n2n_tf.denoising.batch import Naming
 
-    Args:
-        inputs: paths of files and folders.
-        output: a file's path, if `inputs` is one file and `output` has a suffix, does not end in
-            "/" and is no folder; else a folder.
-
-    Returns:
-        list of (input, output).
-
-    Raises:
-        ValueError: for a missing input, two inputs that would give one output, an output that is an
-            input, or an output of the wrong kind.
-        FileExistsError: if an output exists, without --overwrite.
-    """
-    a_folder = str(output).endswith("/") or pathlib.Path(output).is_dir()
-    inputs, output = [pathlib.Path(path) for path in inputs], pathlib.Path(output)
-    for path in inputs:
-        if not path.exists():
-            raise ValueError(f"{path}: no such file or folder.")
-    single = len(inputs) == 1 and not inputs[0].is_dir()
-    suffixes = _output_suffixes(inputs[0] if single else None)
-    if single and output.suffix and not a_folder:
-        if output.suffix.lower() not in suffixes:
-            raise ValueError(_wrong_suffix(inputs[0], output, suffixes))
-        pairs = [(inputs[0], output)]
-    else:
-        if not a_folder and (output.exists() or output.suffix.lower() in suffixes):
-            raise ValueError(f"--output={output}: several images go into a folder, not a file.")
-        found = [(p, f) for p in inputs for f in (_list(p) if p.is_dir() else [p])]
-        pairs = [(f, output / _name(f, p if p.is_dir() else p.parent)) for p, f in found]
-    _check(pairs)
-    return pairs
-
-
-def _output_suffixes(source):
-    """Suffixes that the result of a file may have; of several files any."""
-    from n2n_tf.pipelines.files.image_files import SUFFIXES
-
-    if source is None:
-        return (*SUFFIXES, ".dng")
-    return (".dng",) if is_raw(source) else SUFFIXES
-
-
-def _wrong_suffix(source, output, suffixes):
-    """What is wrong with an output file of this name, or with its input."""
-    if output.suffix.lower() == ".dng":
-        return (
-            f"{source}: is no camera raw by its name, and only raws give a DNG; a sensor dump "
-            "needs --raw_shape."
-        )
-    told = (
-        "a camera raw gives a .dng"
-        if is_raw(source)
-        else f"files end in one of {', '.join(suffixes)}"
-    )
-    return f"--output={output}: {told}; for a folder of this name write a / at its end."
-
-
-def is_raw(path):
-    """Whether a file is a camera raw by its suffix, or a sensor dump by the flags."""
-    from n2n_tf.pipelines.raw.cache import RAW_SUFFIXES
-
-    return RAW_SHAPE.value is not None or path.suffix.lower() in RAW_SUFFIXES
-
-
-def _list(folder):
-    """The raws below a folder, or its images if it holds none: pictures beside raws are theirs."""
-    from n2n_tf.pipelines.files.image_files import list_images
-    from n2n_tf.pipelines.files.listing import files_below
-
-    return [path for path in files_below(folder) if is_raw(path)] or list_images(folder)
-
-
-def _name(file, root):
-    """Name below the output folder; a result is never stored with a lossy format unasked."""
-    relative = file.relative_to(root)
-    if is_raw(file):
-        return relative.with_suffix(".dng")
-    keeps = (".png", ".tif", ".tiff")
-    return relative if file.suffix.lower() in keeps else relative.with_suffix(".png")
-
-
-def _check(pairs):
-    """No output may be an input, another's output, or, without --overwrite, a file that exists."""
-    sources = {os.path.realpath(source) for source, _ in pairs}
-    taken = {}
-    for source, target in pairs:
-        if os.path.realpath(target) in sources:
-            raise ValueError(
-                f"{source}: its result {target} would replace an input; give another output."
-            )
-        if target in taken:
-            raise ValueError(f"{taken[target]} and {source} would both be written to {target}.")
-        if target.exists() and not OVERWRITE.value:
-            raise FileExistsError(f"{target} exists already; --overwrite replaces it.")
-        taken[target] = source
+    return Naming(OUTPUT_FORMAT.value, SUFFIX.value, RAW_SHAPE.value is not None)
 
 
 def main(inputs):
@@ -205,30 +135,59 @@ def main(inputs):
         raise app.UsageError("No input: name image files or folders.")
     if not OUTPUT.value:
         raise app.UsageError("--output must be given")
-    image_limits.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
-    pairs = plan(inputs, OUTPUT.value)
-    _check_preview(pairs)
+    from n2n_tf.denoising.batch import Summary, plan
 
-    program.import_tensorflow()
-    model_for = _model_for()
-    done, failed = 0, []
+    image_limits.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
+    naming = _naming()
+    pairs, skipped = plan(inputs, OUTPUT.value, naming, OVERWRITE.value, SKIP_EXISTING.value)
+    _check_preview(pairs, naming)
+    summary = Summary(skipped)
+    if pairs:
+        program.import_tensorflow()
+        model_for = _model_for()
     try:
-        with program.progress_bar(total=len(pairs), unit="img", disable=len(pairs) == 1) as bar:
-            for source, target in pairs:
-                bar.set_postfix_str(source.name, refresh=False)
-                try:
-                    _denoise_file(model_for, source, target, quiet=len(pairs) > 1)
-                    done += 1
-                except program.expected_errors() as error:
-                    text = program.error_text(error).removeprefix(f"{source}: ")
-                    failed.append(f"{source}: {text}")
-                bar.update()
+        _denoise_all(model_for if pairs else None, pairs, naming, summary)
     finally:  # also after Ctrl-C
-        for line in failed:
-            print(f"n2n-denoise: {line}", file=sys.stderr)
-        images = "image" if len(pairs) == 1 else "images"
-        print(f"{done} of {len(pairs)} {images} denoised into {OUTPUT.value}")
-    return 1 if failed else 0
+        for file in summary.files:
+            if file["status"] == "failed":
+                print(f"n2n-denoise: {file['source']}: {file['error']}", file=sys.stderr)
+        print(summary.line(len(pairs), OUTPUT.value))
+        if SUMMARY.value:
+            summary.write(SUMMARY.value)
+    return 1 if summary.count("failed") else 0
+
+
+def _denoise_all(model_for, pairs, naming, summary):
+    """Denoises file after file; one that fails does not stop the others."""
+    sizes = [_megapixels(source) for source, _ in pairs]
+    with program.progress_bar(
+        total=sum(sizes), unit="MP", disable=len(pairs) < 2, bar_format=_BAR
+    ) as bar:
+        for (source, target), size in zip(pairs, sizes, strict=True):
+            bar.set_postfix_str(source.name, refresh=False)
+            begun = time.monotonic()
+            try:
+                done = _denoise_file(model_for, source, target, naming, quiet=len(pairs) > 1)
+                summary.done(source, target, *done, time.monotonic() - begun)
+            except program.expected_errors() as error:
+                text = program.error_text(error).removeprefix(f"{source}: ")
+                summary.failed(source, text)
+            bar.update(size)
+
+
+_BAR = (
+    "{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+)
+
+
+def _megapixels(path):
+    """Of a file, for the progress bar only: what is not known is guessed from its bytes."""
+    from n2n_tf.pipelines.files.stacks import pixels_of
+
+    try:
+        return max(1, pixels_of(path)) / 1e6
+    except OSError:
+        return 1e-6
 
 
 def _list_models():
@@ -262,12 +221,12 @@ def _model_for():
     return lambda kind: load(MODEL.value)
 
 
-def _check_preview(pairs):
-    from n2n_tf.pipelines.files.image_files import SUFFIXES
+def _check_preview(pairs, naming):
+    from n2n_tf.pipelines.files.image_files import WRITTEN as SUFFIXES
 
     if not PREVIEW.value:
         return
-    if len(pairs) != 1 or not is_raw(pairs[0][0]):
+    if len(pairs) != 1 or not naming.is_raw(pairs[0][0]):
         raise ValueError(f"--preview={PREVIEW.value}: is for one camera raw.")
     if pathlib.Path(PREVIEW.value).suffix.lower() not in SUFFIXES:
         raise ValueError(f"--preview={PREVIEW.value}: must end in one of {', '.join(SUFFIXES)}.")
@@ -275,28 +234,35 @@ def _check_preview(pairs):
         raise FileExistsError(f"{PREVIEW.value} exists already; --overwrite replaces it.")
 
 
-def _denoise_file(model_for, source, target, quiet):
+def _denoise_file(model_for, source, target, naming, quiet):
+    """-> megapixels denoised, what the result does not keep."""
     with program.progress_bar(unit="tile", leave=False, disable=quiet) as bar:
 
         def progress(done, total):
             bar.total = total
             bar.update(done - bar.n)
 
-        (_denoise_raw if is_raw(source) else _denoise_picture)(model_for, source, target, progress)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        denoise = _denoise_raw if naming.is_raw(source) else _denoise_picture
+        megapixels, notes = denoise(model_for, source, target, progress)
+    if notes:
+        tqdm.tqdm.write(f"{source}: {'; '.join(notes)}.", file=sys.stderr)
+    return megapixels, notes
 
 
 def _denoise_picture(model_for, source, target, progress):
-    from n2n_tf.pipelines.files.image_files import check_format, read_image, write_image
+    from n2n_tf.denoising.files import denoise_file
 
-    picture = read_image(source)
-    denoise = model_for("gray" if picture.pixels.shape[-1] == 1 else "RGB")
-    if denoise.channels == 4:
-        raise ValueError("is a picture, and this model denoises camera raws only.")
-    check_format(target, picture.pixels.dtype, picture.alpha is not None)
-    keep_detail = bool(KEEP_DETAIL.value)
-    denoised = denoise(picture.pixels, WHITE_LEVEL.value, progress, keep_detail)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_image(target, denoised, picture.alpha, OVERWRITE.value)
+    return denoise_file(
+        source,
+        target,
+        model_for,
+        axes=AXES.value,
+        overwrite=OVERWRITE.value,
+        progress=progress,
+        white_level=WHITE_LEVEL.value,
+        keep_detail=bool(KEEP_DETAIL.value),
+    )
 
 
 def _denoise_raw(model_for, source, target, progress):
@@ -308,7 +274,6 @@ def _denoise_raw(model_for, source, target, progress):
     frame = _read_frame(source)
     keeps = KEEP_LEVELS.value, KEEP_DETAIL.value is not False
     mosaic = denoise_frame(model_for("raw"), frame, progress, *keeps)
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_dng(
         target,
         frame,
@@ -322,6 +287,7 @@ def _denoise_raw(model_for, source, target, progress):
         pathlib.Path(PREVIEW.value).parent.mkdir(parents=True, exist_ok=True)
         pair = develop_side_by_side(source if RAW_SHAPE.value is None else frame, target)
         write_image(PREVIEW.value, pair, overwrite=OVERWRITE.value)
+    return mosaic.size / 1e6, []
 
 
 def _read_frame(source):

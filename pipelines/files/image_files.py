@@ -1,25 +1,22 @@
 """PNG, JPEG, BMP and TIFF files <-> arrays; the only place where floats become integers."""
 
 import dataclasses
-import io
 import pathlib
 
 import numpy as np
 
+from n2n_tf.pipelines.files import codecs, metadata
 from n2n_tf.pipelines.files.atomic_files import atomic_file
-from n2n_tf.pipelines.files.image_limits import (
-    JPEG_KINDS,
-    ImageFileError,
-    bmp_size,
-    check_jpeg,
-    check_png,
-    check_size,
-    check_tiff,
-    check_tiff_tags,
-)
+from n2n_tf.pipelines.files.image_limits import ImageFileError, errors_named
 from n2n_tf.pipelines.files.listing import files_below, why_none
+from n2n_tf.pipelines.files.metadata import Surroundings
+from n2n_tf.pipelines.files.planes import straight
+from n2n_tf.pipelines.files.stacks import open_planes, read_file
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".tif", ".tiff", ".stk", ".lsm", ".npy",
+)  # fmt: skip
+WRITTEN = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".tif", ".tiff")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,143 +56,37 @@ def read_image(path):
     return decode_image(read_file(path), path)
 
 
-def read_file(path):
-    """Returns the bytes of a file.
-
-    Raises:
-        ImageFileError: if it cannot be read or is empty.
-    """
-    path = pathlib.Path(path)
-    try:
-        if not path.is_fifo() and (data := path.read_bytes()):  # a pipe would block for ever
-            return data
-    except OSError as error:
-        raise ImageFileError(f"{path}: cannot be read ({error.strerror}).") from error
-    raise ImageFileError(f"{path}: the file is empty.")
-
-
 def decode_image(data, path):
     """Decodes the bytes of an image file, told by its first bytes; `path` is for the messages.
 
     Returns, raises: as `read_image`.
     """
-    kind = next((kind for kind, (starts, _) in _KINDS.items() if data.startswith(starts)), None)
-    if kind is None:
-        raise ImageFileError(f"{path}: no PNG, JPEG, BMP or TIFF file.")
-    try:
-        pixels = _KINDS[kind][1](data)
-        if pixels.dtype in (np.float16, np.float64):
-            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite: see below
-                pixels = pixels.astype(np.float32)
-        if pixels.dtype not in (np.uint8, np.uint16, np.float32):
-            raise ImageFileError(f"pixels of type {pixels.dtype} (uint8, uint16 and floats go).")
-        if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
-            raise ImageFileError("holds NaN or infinite pixels.")
-    except ImageFileError as error:
-        raise ImageFileError(f"{path}: {error}") from error
-    except MemoryError as error:
-        raise ImageFileError(f"{path}: its pixels do not fit into memory.") from error
-    except Exception as error:  # the codecs raise many types on damaged files
-        raise ImageFileError(f"{path}: damaged or truncated {kind} ({error}).") from error
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if pixels.shape[2] in (2, 4):
-        return Picture(pixels[..., :-1], pixels[..., -1])
-    return Picture(pixels)
+    with open_planes(path, data=data) as planes, errors_named(path, "file"):
+        if len(planes) > 1:
+            raise ImageFileError(f"holds {len(planes)} planes, not one image.")
+        return _picture(planes.read(0), planes.orientation)
 
 
-def _decode_png(data):
-    """-> [H, W] or [H, W, 2, 3 or 4]; palettes, few bits and transparent colours are expanded."""
-    import imagecodecs  # OpenCV loses which files are gray with alpha
-
-    return imagecodecs.png_decode(check_png(data))
-
-
-def _decode_jpeg(data):
-    """-> [H, W] or [H, W, 3], upright."""
-    kind = check_jpeg(data)
-    cv2 = _opencv()  # of its flags only the colour ones turn a JPEG upright
-    try:
-        return _decode_opencv(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
-    except ImageFileError as error:  # which kinds it reads, depends on how OpenCV was built
-        if kind in JPEG_KINDS:
-            kind = f"damaged, or {JPEG_KINDS[kind]} JPEG, which is not read; save it as a PNG."
-            raise ImageFileError(kind) from error
-        raise
+def _picture(plane, orientation):
+    pixels = straight(plane.pixels) if plane.premultiplied else plane.pixels
+    opaque = plane.colours[-1].stop
+    if len(plane.colours) > 1:
+        raise ImageFileError(f"holds {len(plane.colours)} channels, not one gray or RGB image.")
+    if pixels.dtype not in (np.uint8, np.uint16, np.float32) or plane.white not in (255, 65535, 1):
+        with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite: see below
+            pixels = np.float32(pixels / np.float64(plane.white))
+    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
+        raise ImageFileError("holds NaN or infinite pixels.")
+    pixels = upright(pixels, orientation)
+    return Picture(pixels[..., :opaque], pixels[..., -1] if pixels.shape[2] > opaque else None)
 
 
-def _decode_bmp(data):
-    """-> [H, W] or [H, W, 3 or 4]."""
-    check_size(*bmp_size(data))
-    return _decode_opencv(data, _opencv().IMREAD_UNCHANGED)
-
-
-def _opencv():
-    """OpenCV, told not to print warnings beside our errors; the switch moved in version 5."""
-    import cv2
-
-    if hasattr(cv2, "setLogLevel"):
-        cv2.setLogLevel(0)
-    else:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    return cv2
-
-
-def _decode_opencv(data, flags):
-    cv2 = _opencv()
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if pixels is None:
-        raise ImageFileError("damaged, truncated or no image at all.")
-    if pixels.ndim == 2:
-        return pixels
-    order = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-    return cv2.cvtColor(pixels, order)
-
-
-def _decode_tiff(data):
-    """A TIFF of one page -> [H, W, samples]; alpha straight, black 0, upright."""
-    import tifffile
-
-    check_tiff_tags(data)
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        page = tiff.pages.first
-        check_tiff(tiff)
-        pixels = page.asarray()
-        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
-            pixels = np.moveaxis(pixels, 0, -1)
-        pixels = pixels.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            white = np.iinfo(pixels.dtype).max
-            pixels = np.concatenate([white - pixels[..., :1], pixels[..., 1:]], axis=2)
-        if tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
-            pixels = _straight_alpha(pixels)
-        orientation = page.tags.get("Orientation")
-        return _upright(pixels, orientation.value if orientation else 1)
-
-
-def _straight_alpha(pixels):
-    """Colours that were multiplied by alpha (the last sample) -> the colours themselves."""
-    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
-    colour, alpha = pixels[..., :-1].astype(np.float64), pixels[..., -1:]
-    colour = np.divide(colour * white, alpha, out=np.zeros_like(colour), where=alpha > 0)
-    if pixels.dtype.kind == "u":
-        colour = np.clip(np.floor(colour + 0.5), 0, white)
-    return np.concatenate([colour.astype(pixels.dtype), alpha], axis=2)
-
-
-def _upright(pixels, orientation):
+def upright(pixels, orientation):
     """Undoes the orientation 1..8 of TIFF and EXIF. Source: TIFF 6.0, section 8."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     pixels = pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
     return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
-
-
-_KINDS = {  # first bytes, decoder
-    "PNG": (b"\x89PNG\r\n\x1a\n", _decode_png),
-    "JPEG": (b"\xff\xd8", _decode_jpeg),
-    "BMP": (b"BM", _decode_bmp),
-    "TIFF": ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _decode_tiff),
-}
 
 
 def to_float(pixels, white_level=None):
@@ -238,11 +129,18 @@ def to_channels(pixels, channels):
     return luma.astype(pixels.dtype)[..., None]
 
 
-def write_image(path, pixels, alpha=None, overwrite=False):
+def write_image(path, pixels, alpha=None, overwrite=False, around=None):
     """Writes [H, W, 1 or 3] pixels, with or without alpha, whole or not at all.
 
-    The suffix decides the format. PNG holds uint8 and uint16, TIFF also float32, JPEG and BMP uint8
-    without alpha.
+    The suffix decides the format. PNG and JPEG 2000 hold uint8 and uint16, TIFF also float32, WebP
+    uint8, JPEG and BMP uint8 without alpha.
+
+    Args:
+        path: of the file.
+        pixels: array [height, width, 1 or 3].
+        alpha: None or array [height, width] of the same type.
+        overwrite: bool, whether an existing file is replaced.
+        around: None or `Surroundings` to store too, as far as the format knows them.
 
     Raises:
         ImageFileError: if the format cannot hold the pixels.
@@ -262,47 +160,47 @@ def write_image(path, pixels, alpha=None, overwrite=False):
         pixels = np.concatenate([pixels, alpha[..., None]], axis=-1)
     with atomic_file(path, overwrite) as temporary:
         if path.suffix.lower() in (".tif", ".tiff"):
-            _encode_tiff(temporary, pixels)
+            _encode_tiff(temporary, pixels, around or Surroundings())
         else:
-            temporary.write_bytes(_encode(path, pixels))
+            with errors_named(path, "result"):
+                data = _encode(path.suffix.lower(), pixels, around or Surroundings())
+            temporary.write_bytes(data)
 
 
 def check_format(path, dtype, has_alpha=False):
     """Raises ImageFileError if the format of `path` cannot hold such pixels."""
     suffix, dtype = pathlib.Path(path).suffix.lower(), np.dtype(dtype)
-    if suffix not in SUFFIXES:
-        raise ImageFileError(f"{path}: cannot write {suffix!r} files; use one of {SUFFIXES}.")
+    if suffix not in WRITTEN:
+        raise ImageFileError(f"{path}: cannot write {suffix!r} files; use one of {WRITTEN}.")
     if suffix in (".jpg", ".jpeg", ".bmp") and (dtype != np.uint8 or has_alpha):
         what = "transparency" if dtype == np.uint8 else f"{dtype} pixels"
         raise ImageFileError(f"{path}: {suffix} holds no {what}; write a .png or .tiff.")
-    if suffix == ".png" and dtype not in (np.uint8, np.uint16):
-        raise ImageFileError(f"{path}: .png holds no {dtype} pixels; write a .tiff.")
+    if suffix == ".webp" and dtype != np.uint8:
+        raise ImageFileError(f"{path}: .webp holds no {dtype} pixels; write a .png or .tiff.")
+    if suffix in (".png", ".jp2") and dtype not in (np.uint8, np.uint16):
+        raise ImageFileError(f"{path}: {suffix} holds no {dtype} pixels; write a .tiff.")
     if dtype not in (np.uint8, np.uint16, np.float32):
         raise ImageFileError(f"{path}: no {dtype} pixels are written; use uint8, uint16, float32.")
 
 
-def _encode(path, pixels):
-    """Bytes of a PNG, JPEG or BMP."""
-    suffix, pixels = path.suffix.lower(), np.ascontiguousarray(pixels)
+def _encode(suffix, pixels, around):
+    """Bytes of a file that is no TIFF."""
     if suffix == ".png":
-        import imagecodecs
-
-        return imagecodecs.png_encode(pixels, level=3)  # 6, the default: twice the time, 5 % less
-    cv2 = _opencv()
-    if pixels.shape[2] == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    options = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
-    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # all the colour that was denoised
-    done, data = cv2.imencode(suffix, pixels, [] if suffix == ".bmp" else options)
-    if not done:
-        raise ImageFileError(f"{path}: {suffix} cannot hold {pixels.shape[:2]} pixels.")
-    return data.tobytes()
+        return metadata.png_with(codecs.encode_png(pixels), around)
+    if suffix == ".bmp":
+        return codecs.encode_bmp(pixels)
+    if suffix == ".webp":
+        return codecs.encode_webp(pixels, around=around)
+    if suffix == ".jp2":
+        return codecs.encode_jpeg2000(pixels, codestream=False)
+    return metadata.jpeg_with(codecs.encode_jpeg(pixels), around)
 
 
-def _encode_tiff(path, pixels):
+def _encode_tiff(path, pixels, around):
     import tifffile
 
     colour = pixels.shape[2] >= 3
+    per_metre = around.per_metre
     tifffile.imwrite(
         path,
         pixels[..., 0] if pixels.shape[2] == 1 else pixels,
@@ -312,4 +210,7 @@ def _encode_tiff(path, pixels):
         compression="deflate",
         predictor=True,
         metadata=None,
+        iccprofile=around.icc,
+        resolution=tuple(v / 100 for v in per_metre) if per_metre else None,
+        resolutionunit="CENTIMETER" if per_metre else None,
     )

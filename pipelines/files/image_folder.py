@@ -13,10 +13,10 @@ from n2n_tf.pipelines.files.image_files import (
     ImageFileError,
     decode_image,
     list_images,
-    read_file,
     to_channels,
     to_float,
 )
+from n2n_tf.pipelines.files.stacks import read_file
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ against a limit, and what is stored against what the header says.
 Source: PNG specification, second edition; ITU T.81; TIFF 6.0.
 """
 
-import itertools
+import contextlib
 import math
 import struct
 import zlib
@@ -15,12 +15,28 @@ from n2n_tf.pipelines.files.tiff_directories import TiffDirectories
 # Beyond this a file is taken for a mistake or an attack: no camera has as many pixels, and as
 # float32 RGB they are 4.8 GB. `n2n-denoise --max_megapixels` and its like set it.
 MAX_PIXELS = 400_000_000
-MAX_THUMBNAILS = 64  # of a TIFF
+MAX_PAGES = 100_000  # of a TIFF
 MAX_SCANS = 10  # of a JPEG of MAX_PIXELS, as a progressive one has; a smaller one may have more
 
 
 class ImageFileError(ValueError):
     """A file that is not a usable image; the message names the file and the reason."""
+
+
+@contextlib.contextmanager
+def errors_named(path, kind):
+    """What goes wrong with a file's bytes inside becomes an ImageFileError with the path in front.
+
+    The codecs raise many types on damaged files.
+    """
+    try:
+        yield
+    except ImageFileError as error:
+        raise ImageFileError(f"{path}: " + str(error).removeprefix(f"{path}: ")) from error
+    except MemoryError as error:
+        raise ImageFileError(f"{path}: its pixels do not fit into memory.") from error
+    except Exception as error:
+        raise ImageFileError(f"{path}: damaged or truncated {kind} ({error}).") from error
 
 
 def check_size(width, height):
@@ -80,7 +96,7 @@ def check_jpeg(data):
         ImageFileError: for one that is too large, truncated, of endlessly many scans, or of other
             than 8 bits.
     """
-    frame = _jpeg_frame(data)
+    frame = jpeg_frame(data)
     process, bits = data[frame + 1], data[frame + 4]
     if bits != 8 and 2 <= bits <= 16:
         raise ImageFileError(
@@ -91,7 +107,7 @@ def check_jpeg(data):
         raise ImageFileError("a JPEG-LS file, which is not read; save it as a PNG.")
     width, height, scans = jpeg_size(data)
     check_size(width, height)
-    if not data.find(b"\xff\xd9", _jpeg_frame(data)) > 0:  # OpenCV 4 would fill up with gray
+    if not data.find(b"\xff\xd9", jpeg_frame(data)) > 0:  # OpenCV 4 would fill up with gray
         raise ImageFileError("truncated JPEG (it has no end).")
     if width * height * scans > MAX_SCANS * MAX_PIXELS:
         raise ImageFileError(f"a JPEG of {scans} scans, which would take minutes to decode.")
@@ -100,12 +116,12 @@ def check_jpeg(data):
 
 def jpeg_size(data):
     """Width, height and number of scans of a JPEG."""
-    frame = _jpeg_frame(data)
+    frame = jpeg_frame(data)
     height, width = struct.unpack_from(">HH", data, frame + 5)
     return width, height, data.count(b"\xff\xda", frame)
 
 
-def _jpeg_frame(data):
+def jpeg_frame(data):
     """Offset of the marker of a JPEG's frame header. Source: ITU T.81, B.1.1 and B.2.2."""
     at = 2
     while (at := data.find(b"\xff", at)) >= 0:
@@ -135,7 +151,7 @@ def check_tiff_tags(data):
     """Raises ImageFileError if the tags of a TIFF claim far more bytes than the file has."""
     tiff = TiffDirectories(data, 4 * len(data))  # a few may be shared
     following = tiff.first
-    for _ in range(MAX_THUMBNAILS + 2):  # `check_tiff` looks at no more
+    for _ in range(MAX_PAGES):
         entries, following = tiff.read(following)
         below = [entry for entry in entries if entry.code in _BELOW]
         while below:
@@ -149,8 +165,7 @@ def check_tiff_tags(data):
             return
 
 
-# Gray may have 3 samples: so GDAL writes RGB of 16 bits.
-_TIFF_SAMPLES = {"MINISBLACK": (1, 2, 3, 4), "MINISWHITE": (1, 2), "RGB": (3, 4)}
+_TIFF_COLOURS = ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE", "SEPARATED", "YCBCR")
 # Compressions of bytes, whose result has a known length. The others, JPEG apart, are whole image
 # files within the TIFF, with sizes of their own.
 _TIFF_COMPRESSIONS = (
@@ -158,37 +173,55 @@ _TIFF_COMPRESSIONS = (
 )  # fmt: skip
 
 
-def check_tiff(tiff):
-    """Raises ImageFileError for what is not one gray or RGB image of an admissible size.
+def name_of(value):
+    """The name of a TIFF constant, or its number if tifffile has no name for it."""
+    return getattr(value, "name", value)
+
+
+def check_tiff_page(page, file_bytes):
+    """Raises ImageFileError for a page that is no image of levels, or not of an admissible size.
 
     Args:
-        tiff: open `tifffile.TiffFile`.
+        page: `tifffile.TiffPage`.
+        file_bytes: int, size of its file.
     """
-    page = tiff.pages.first
-    others = list(itertools.islice(tiff.pages, 1, MAX_THUMBNAILS + 2))
-    thumbnails = all(other.is_reduced for other in others) and len(others) <= MAX_THUMBNAILS
-    if not thumbnails or page.imagedepth > 1:
-        raise ImageFileError("has several pages; split it into single images first.")
+    if page.imagedepth > 1:
+        raise ImageFileError("is a volume in one page; save it as a stack of pages.")
     check_size(page.imagewidth, page.imagelength)
-    colours = getattr(page.photometric, "name", page.photometric)
+    colours = name_of(page.photometric)
+    # 1 is a number where the file does not say it: then it is the default.
+    compression = "NONE" if page.compression == 1 else name_of(page.compression)
     if "PhotometricInterpretation" not in page.tags:
         raise ImageFileError("does not say its colours (a TIFF without PhotometricInterpretation).")
-    if colours not in _TIFF_SAMPLES:
+    if colours not in _TIFF_COLOURS:
         raise ImageFileError(f"TIFF colours are {colours}; convert to RGB or gray.")
-    if page.bitspersample not in (8, 16, 32, 64):
-        raise ImageFileError(f"{page.bitspersample} bits per sample; convert to 8 or 16.")
-    if page.samplesperpixel not in _TIFF_SAMPLES[colours]:
-        raise ImageFileError(f"{page.samplesperpixel} samples per pixel are no gray or RGB image.")
-    if colours == "MINISWHITE" and page.dtype.kind != "u":
-        raise ImageFileError(f"{page.dtype} pixels of colours MINISWHITE have no black.")
-    # 1 is a number where the file does not say it: then it is the default.
-    compression = "NONE" if page.compression == 1 else page.compression
-    compression = getattr(compression, "name", compression)
+    if colours == "YCBCR" and compression != "JPEG":
+        raise ImageFileError("TIFF colours are YCBCR without JPEG; convert to RGB.")
     if compression not in _TIFF_COMPRESSIONS:
         raise ImageFileError(f"TIFF compression is {compression}; save it with Deflate or none.")
-    _check_tiles(page, tiff.filehandle.size)
+    _check_samples(page, compression)
+    _check_tiles(page, file_bytes)
     if compression == "JPEG":
-        _check_jpeg_tiles(tiff.filehandle, page)
+        _check_jpeg_tiles(page.parent.filehandle, page)
+
+
+def _check_samples(page, compression):
+    """The type of the samples is one that is read and written again exactly."""
+    bits = page.bitspersample
+    if not isinstance(bits, int):
+        raise ImageFileError(f"samples of {bits} bits; convert to 8 or 16.")
+    if page.dtype is None or page.dtype.kind not in "uif" or page.dtype.itemsize * 8 < bits:
+        raise ImageFileError(f"pixels of type {page.dtype or bits} are no levels.")
+    if (page.dtype.kind in "ui" and bits == 64) or bits == 1:
+        raise ImageFileError(f"{bits} bits per sample; convert to 8, 16 or 32.")
+    if bits not in (8, 16, 32, 64) and (
+        page.dtype.kind != "u" or bits > 16 or page.predictor > 1 or compression == "JPEG"
+    ):
+        raise ImageFileError(f"{bits} bits per sample; convert to 8 or 16.")
+    if compression == "JPEG" and (bits != 8 or page.samplesperpixel not in (1, 3)):
+        raise ImageFileError("TIFF with a JPEG that is neither gray nor RGB of 8 bits.")
+    if name_of(page.photometric) == "MINISWHITE" and page.dtype.kind != "u":
+        raise ImageFileError(f"{page.dtype} pixels of colours MINISWHITE have no black.")
 
 
 def _check_tiles(page, file_bytes):
@@ -207,6 +240,8 @@ def _check_jpeg_tiles(file, page):
     """No JPEG within the TIFF is larger than its tile, or of endlessly many scans."""
     tile = page.tilewidth or page.imagewidth, page.tilelength or page.imagelength
     for offset, length in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if not length:  # blank
+            continue
         file.seek(offset)
         width, height, scans = jpeg_size(file.read(length))
         if width > tile[0] or height > tile[1] or scans > MAX_SCANS:

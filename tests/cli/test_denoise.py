@@ -114,7 +114,7 @@ def test_a_folder_into_a_folder_keeps_its_structure(denoise, model, tmp_path):
     expected = {
         "one.png": inputs["photos/one.png"],
         "deep/er/two.TIFF": inputs["photos/deep/er/two.TIFF"],
-        "deep/three.png": inputs["photos/deep/three.bmp"],
+        "deep/three.bmp": inputs["photos/deep/three.bmp"],
         "four.png": inputs["more/four.png"],
     }
     assert files(tmp_path / "out") == set(expected)
@@ -126,14 +126,43 @@ def test_a_folder_into_a_folder_keeps_its_structure(denoise, model, tmp_path):
         np.testing.assert_array_equal(pixels_of(name), pixels)
 
 
-def test_a_jpeg_becomes_a_png_unless_a_jpeg_is_asked_for(denoise, model, tmp_path):
+def test_a_jpeg_stays_one_unless_another_format_is_asked_for(denoise, model, tmp_path):
     cv2.imwrite(str(tmp_path / "a.JPG"), image()[..., ::-1])
     decoded = pixels_of("a.JPG")
     assert denoise(f"--model={model}", "a.JPG", "-o", "out").status == 0
-    assert files(tmp_path / "out") == {"a.png"}
-    np.testing.assert_array_equal(pixels_of("out/a.png"), halved(decoded))
-    assert denoise(f"--model={model}", "a.JPG", "-o", "b.jpg").status == 0
-    assert (tmp_path / "b.jpg").read_bytes()[:2] == b"\xff\xd8"
+    assert (tmp_path / "out/a.JPG").read_bytes()[:2] == b"\xff\xd8"
+    command = (f"--model={model}", "a.JPG", "-o", "out", "--output_format=png", "--suffix=_clean")
+    assert denoise(*command).status == 0
+    assert files(tmp_path / "out") == {"a.JPG", "a_clean.png"}
+    np.testing.assert_array_equal(pixels_of("out/a_clean.png"), halved(decoded))
+
+
+def test_pictures_of_one_name_and_two_formats_stay_two(denoise, model, tmp_path):
+    for name in ("a.jpg", "a.png"):
+        write_image(tmp_path / name, image())
+    assert denoise(f"--model={model}", "a.jpg", "a.png", "-o", "out").status == 0
+    assert files(tmp_path / "out") == {"a.jpg", "a.png"}
+
+
+def test_a_batch_goes_on_where_it_was_and_says_what_became_of_each(denoise, model, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / "in" / name, image())
+    assert denoise(f"--model={model}", "in/a.png", "-o", "out/").status == 0
+    before = (tmp_path / "out/a.png").stat().st_mtime_ns
+    (tmp_path / "in/bad.png").write_bytes(b"bad")
+    command = (f"--model={model}", "in", "-o", "out", "--skip_existing", "--summary=run.json")
+    ended = denoise(*command)
+    assert (ended.status, ended.out) == (
+        1,
+        "1 of 2 images denoised into out; 1 skipped, whose results exist\n",
+    )
+    assert (tmp_path / "out/a.png").stat().st_mtime_ns == before
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert (run["done"], run["failed"], run["skipped"]) == (1, 1, 1)
+    status = {file["source"]: file["status"] for file in run["files"]}
+    assert status == {"in/a.png": "skipped", "in/b.png": "done", "in/bad.png": "failed"}
+    assert run["megapixels"] == pytest.approx(37 * 50 / 1e6)
 
 
 # What is kept
@@ -221,10 +250,10 @@ def test_an_input_is_never_overwritten(denoise, model, tmp_path):
 
 
 def test_two_results_of_one_name_are_refused(denoise, model, tmp_path):
-    for name in ("x/a.png", "y/a.png", "z/a.jpg", "z/a.png"):
+    for name in ("x/a.png", "y/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write_image(tmp_path / name, image())
-    for inputs in (("x", "y"), ("x/a.png", "y/a.png"), ("z",), ("x/a.png", "x/a.png")):
+    for inputs in (("x", "y"), ("x/a.png", "y/a.png"), ("x/a.png", "x/a.png")):
         ended = denoise(f"--model={model}", *inputs, "-o", "out", "--overwrite")
         refused(ended, "would both be written to out/a.png")
     assert not (tmp_path / "out").exists()
@@ -240,7 +269,7 @@ def test_wrong_arguments_are_told_before_anything_is_loaded(denoise, tmp_path, m
     refused(denoise(model, "no.png", "-o", "b.png"), "no.png: no such file or folder")
     refused(denoise(model, "a.png", "no", "-o", "out"), "no: no such file or folder")
     refused(denoise(model, "empty", "-o", "out"), "empty: no image in this folder")
-    refused(denoise(model, "a.png", "-o", "b.webp"), "--output=b.webp: files end in one of .png")
+    refused(denoise(model, "a.png", "-o", "b.gif"), "--output=b.gif: files end in one of .png")
     several = "several images go into a folder"
     refused(denoise(model, "a.png", "b.png", "-o", "c.png"), "--output=c.png", several)
     refused(denoise(model, str(tmp_path), "-o", "c.png"), "--output=c.png", several)
@@ -313,16 +342,16 @@ def test_a_result_that_its_format_cannot_hold(denoise, model, tmp_path):
 def test_an_interrupted_run_says_how_far_it_came(denoise, model, tmp_path, monkeypatch):
     for name in "abc":
         write_image(tmp_path / f"{name}.png", image())
-    import n2n_tf.pipelines.files.image_files
+    import n2n_tf.denoising.files
 
-    honest = n2n_tf.pipelines.files.image_files.write_image
+    honest = n2n_tf.denoising.files.writing
 
-    def interrupted(path, *arguments):
-        if path.name == "b.png":
+    def interrupted(planes, target, *arguments):
+        if target.name == "b.png":
             raise KeyboardInterrupt
-        honest(path, *arguments)
+        return honest(planes, target, *arguments)
 
-    monkeypatch.setattr(n2n_tf.pipelines.files.image_files, "write_image", interrupted)
+    monkeypatch.setattr(n2n_tf.denoising.files, "writing", interrupted)
     ended = denoise(f"--model={model}", "a.png", "b.png", "c.png", "-o", "out")
     assert ended.status == 130
     assert ended.out == "1 of 3 images denoised into out\n"
@@ -337,7 +366,7 @@ def test_too_little_memory_is_told_and_does_not_stop(denoise, model, tmp_path, m
 
     from n2n_tf.denoising.denoiser import Denoiser
 
-    def no_room(*arguments):
+    def no_room(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nlong")
 
     monkeypatch.setattr(Denoiser, "__call__", no_room)

@@ -69,7 +69,7 @@ def test_real_photos_of_all_kinds(tmp_path):
         images = ImageFolder(tmp_path, channels)
         assert images.names == ["camera.png", "chelsea.png", "logo.png", "rocket.jpg"]
         assert [(s.path.name, s.reason) for s in images.skipped] == [
-            ("multipage.tif", "has several pages; split it into single images first.")
+            ("multipage.tif", "holds 2 planes, not one image.")
         ]
         for i, path in enumerate(images.paths):
             loaded = images.load(i)
@@ -116,7 +116,7 @@ def test_unusable_files_are_skipped_each_once_with_its_reason(folder, rng):
     assert len(images.skipped) == 6
     assert "damaged or truncated PNG" in reasons["a/cut.png"]
     assert reasons["empty.jpg"] == "the file is empty."
-    assert reasons["text.tif"] == "no PNG, JPEG, BMP or TIFF file."
+    assert reasons["text.tif"] == "no PNG, JPEG, BMP, WebP, JPEG 2000, TIFF or .npy file."
     assert "No such file" in reasons["link.png"]
     assert reasons["small.png"] == "20 x 7 pixels, below 8."
     assert reasons["large.png"] == "21 x 12 pixels, above 20."
@@ -138,7 +138,7 @@ def test_a_folder_without_a_usable_image_is_an_error(tmp_path):
         ImageFolder(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}: none of its 2 images is usable; "
-        "the first: a.png: no PNG, JPEG, BMP or TIFF file."
+        "the first: a.png: no PNG, JPEG, BMP, WebP, JPEG 2000, TIFF or .npy file."
     )
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(ImageFileError, match="no image in this folder"):

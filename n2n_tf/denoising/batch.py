@@ -1,0 +1,197 @@
+"""A batch of files: which becomes which, and what is said of it at the end."""
+
+import dataclasses
+import os
+import pathlib
+import time
+
+from n2n_tf.pipelines.files.atomic_files import write_json
+from n2n_tf.pipelines.files.conversions import RESULTS
+from n2n_tf.pipelines.files.image_files import SUFFIXES, list_images
+from n2n_tf.pipelines.files.listing import files_below
+from n2n_tf.pipelines.raw.cache import RAW_SUFFIXES
+
+# Formats that are read and not written: their results are files of another.
+_INSTEAD = {".j2k": ".jp2"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Naming:
+    """How results are named.
+
+    Attributes:
+        output_format: None for the format of the source, or a suffix without its dot.
+        suffix: str put behind the stem, e.g. "_denoised".
+        dump: whether all files are sensor dumps, which are raws whatever their name.
+    """
+
+    output_format: str | None = None
+    suffix: str = ""
+    dump: bool = False
+
+    def is_raw(self, path):
+        """Whether a file is a camera raw by its suffix, or a sensor dump."""
+        return self.dump or path.suffix.lower() in RAW_SUFFIXES
+
+    def name(self, file, root):
+        """Name of a result below the output folder."""
+        relative = file.relative_to(root)
+        suffix = relative.suffix
+        if self.is_raw(file):
+            suffix = ".dng"
+        elif self.output_format:
+            suffix = f".{self.output_format}"
+        suffix = _INSTEAD.get(suffix.lower(), suffix)
+        return relative.with_name(f"{relative.stem}{self.suffix}{suffix}")
+
+
+def plan(inputs, output, naming=None, overwrite=False, skip_existing=False):
+    """Pairs every input file with the file to write.
+
+    Args:
+        inputs: paths of files and folders.
+        output: a file's path, if `inputs` is one file and `output` has a suffix, does not end in
+            "/" and is no folder; else a folder.
+        naming: `Naming`.
+        overwrite: bool, whether files that exist are replaced.
+        skip_existing: bool, whether inputs whose results exist are left out.
+
+    Returns:
+        (list of (input, output), list of inputs left out).
+
+    Raises:
+        ValueError: for a missing input, two inputs that would give one output, an output that is an
+            input, or an output of the wrong kind.
+        FileExistsError: if an output exists, without `overwrite` and `skip_existing`.
+    """
+    naming = naming or Naming()
+    a_folder = str(output).endswith("/") or pathlib.Path(output).is_dir()
+    inputs, output = [pathlib.Path(path) for path in inputs], pathlib.Path(output)
+    for path in inputs:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder.")
+    single = len(inputs) == 1 and not inputs[0].is_dir()
+    suffixes = _output_suffixes(inputs[0] if single else None, naming)
+    if single and output.suffix and not a_folder:
+        if output.suffix.lower() not in suffixes:
+            raise ValueError(_wrong_suffix(inputs[0], output, suffixes, naming))
+        pairs = [(inputs[0], output)]
+    else:
+        if not a_folder and (output.exists() or output.suffix.lower() in suffixes):
+            raise ValueError(f"--output={output}: several images go into a folder, not a file.")
+        found = [(p, f) for p in inputs for f in (_list(p, naming) if p.is_dir() else [p])]
+        pairs = [(f, output / naming.name(f, p if p.is_dir() else p.parent)) for p, f in found]
+    _check(pairs)
+    there = [source for source, target in pairs if target.exists()] if not overwrite else []
+    if there and not skip_existing:
+        target = dict(pairs)[there[0]]
+        raise FileExistsError(
+            f"{target} exists already; --overwrite replaces it, --skip_existing leaves it."
+        )
+    return [pair for pair in pairs if pair[0] not in there], there
+
+
+def _output_suffixes(source, naming):
+    """Suffixes that the result of a file may have; of several files any."""
+    if source is None:
+        return (*RESULTS, ".dng")
+    return (".dng",) if naming.is_raw(source) else tuple(dict.fromkeys((*RESULTS, *SUFFIXES)))
+
+
+def _wrong_suffix(source, output, suffixes, naming):
+    """What is wrong with an output file of this name, or with its input."""
+    if output.suffix.lower() == ".dng":
+        return (
+            f"{source}: is no camera raw by its name, and only raws give a DNG; a sensor dump "
+            "needs --raw_shape."
+        )
+    told = (
+        "a camera raw gives a .dng"
+        if naming.is_raw(source)
+        else f"files end in one of {', '.join(suffixes)}"
+    )
+    return f"--output={output}: {told}; for a folder of this name write a / at its end."
+
+
+def _list(folder, naming):
+    """The raws below a folder, or its images if it holds none: pictures beside raws are theirs."""
+    return [path for path in files_below(folder) if naming.is_raw(path)] or list_images(folder)
+
+
+def _check(pairs):
+    """No output may be an input or another's output."""
+    sources = {os.path.realpath(source) for source, _ in pairs}
+    taken = {}
+    for source, target in pairs:
+        if os.path.realpath(target) in sources:
+            raise ValueError(
+                f"{source}: its result {target} would replace an input; give another output."
+            )
+        if target in taken:
+            raise ValueError(f"{taken[target]} and {source} would both be written to {target}.")
+        taken[target] = source
+
+
+class Summary:
+    """What became of the files of a batch.
+
+    Args:
+        skipped: inputs that were left out because their results exist.
+
+    Attributes:
+        files: list of dict, one a file: source, target, status, and what is known of it.
+    """
+
+    def __init__(self, skipped=()):
+        self.files = [{"source": str(path), "status": "skipped"} for path in skipped]
+        self._begun = time.monotonic()
+
+    def done(self, source, target, megapixels, notes, seconds):
+        """Notes a result."""
+        self.files.append(
+            {
+                "source": str(source),
+                "target": str(target),
+                "status": "done",
+                "megapixels": round(megapixels, 6),
+                "seconds": round(seconds, 3),
+                "notes": list(notes),
+            }
+        )
+
+    def failed(self, source, error):
+        """Notes a file that gave none."""
+        self.files.append({"source": str(source), "status": "failed", "error": error})
+
+    def count(self, status):
+        """How many files are "done", "failed" or "skipped"."""
+        return sum(file["status"] == status for file in self.files)
+
+    @property
+    def megapixels(self):
+        """Of all results."""
+        return sum(file.get("megapixels", 0) for file in self.files)
+
+    def line(self, total, output):
+        """The sentence at the end."""
+        images = "image" if total == 1 else "images"
+        text = f"{self.count('done')} of {total} {images} denoised into {output}"
+        if skipped := self.count("skipped"):
+            text += f"; {skipped} skipped, whose results exist"
+        return text
+
+    def write(self, path):
+        """Writes all of it as JSON."""
+        seconds = time.monotonic() - self._begun
+        write_json(
+            path,
+            {
+                "done": self.count("done"),
+                "failed": self.count("failed"),
+                "skipped": self.count("skipped"),
+                "megapixels": round(self.megapixels, 6),
+                "seconds": round(seconds, 3),
+                "megapixels_per_second": round(self.megapixels / max(seconds, 1e-3), 6),
+                "files": self.files,
+            },
+        )

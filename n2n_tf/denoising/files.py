@@ -1,0 +1,134 @@
+"""Whole image files: read plane by plane, denoised, written as it goes."""
+
+import numpy as np
+
+from n2n_tf.model_files.info import ModelError
+from n2n_tf.pipelines.files.conversions import writing
+from n2n_tf.pipelines.files.image_limits import ImageFileError
+from n2n_tf.pipelines.files.planes import denoise_plane
+from n2n_tf.pipelines.files.stacks import open_planes
+
+_EXACT = 2**24  # integers up to this are floats of 32 bits too
+
+
+def denoise_file(source, target, denoiser_for, axes=None, overwrite=False, progress=None, **how):
+    """Denoises every plane of an image file into a file of the same kind.
+
+    Every colour image and every channel is denoised on its own; transparency stays. A file of many
+    planes needs the memory of one.
+
+    Args:
+        source: path of a file that `n2n_tf.pipelines.files.stacks.open_planes` reads.
+        target: path of the file to write; its suffix decides the format.
+        denoiser_for: callable("gray" or "RGB") -> `Denoiser`.
+        axes: None or the user's words for the axes of the file.
+        overwrite: bool, whether an existing file is replaced.
+        progress: None or callable(done, total): tiles of all planes.
+        how: arguments of `Denoiser.__call__`.
+
+    Returns:
+        (megapixels, notes): float, pixels of all planes and channels; list of str, what the result
+        does not keep.
+
+    Raises:
+        ImageFileError: if the file cannot be read, or the result not be written in this format.
+        ModelError: if the model cannot take such images.
+    """
+    pixels = 0
+    with open_planes(source, axes) as planes:
+        if target.suffix.lower() not in planes.suffixes or planes.recoloured:
+            check_result(planes, target)
+        with writing(planes, target, overwrite) as write:
+            for index in range(len(planes)):
+                plane = planes.read(index)
+                steps = _Steps(progress, index, len(planes), len(plane.colours))
+
+                def denoise(part, white, steps=steps):
+                    denoiser = denoiser_for("gray" if part.shape[2] == 1 else "RGB")
+                    return denoise_pixels(denoiser, part, white, steps.next(), **how)
+
+                write(index, denoise_plane(plane, denoise))
+                pixels += plane.pixels[..., 0].size * len(plane.colours)
+    return pixels / 1e6, planes.notes
+
+
+def check_result(planes, target):
+    """Raises ImageFileError, before any work, if another format cannot hold the planes."""
+    from n2n_tf.pipelines.files.image_files import check_format
+
+    suffix = target.suffix.lower()
+    if suffix in (".npy", ".tif", ".tiff"):
+        return
+    plane = planes.read(0)
+    check_format(target, plane.pixels.dtype, plane.pixels.shape[2] > plane.colours[-1].stop)
+
+
+class _Steps:
+    """Progress over planes and their parts, which may have any number of tiles each."""
+
+    def __init__(self, progress, plane, planes, parts):
+        self._progress, self._at, self._of = progress, plane * parts, planes * parts
+
+    def next(self):
+        """The callable for the next part."""
+        at, self._at = self._at, self._at + 1
+        if not self._progress:
+            return None
+        return lambda done, tiles: self._progress(at * tiles + done, self._of * tiles)
+
+
+def denoise_pixels(denoiser, pixels, white, progress=None, white_level=None, **how):
+    """Denoises an image of any type, in its own units, and gives the same type back.
+
+    What a network takes away is found in 32-bit floats and subtracted in the type of the file, so
+    that an image from which nothing is taken away comes back to the bit, whatever its type.
+
+    Args:
+        denoiser: `Denoiser`.
+        pixels: array [height, width, 1 or 3] of integers up to 32 bits or floats.
+        white: the largest value that may be written, e.g. 4095.
+        progress, white_level, how: as for `Denoiser.__call__`.
+
+    Returns:
+        array like `pixels`.
+
+    Raises:
+        ImageFileError: for a colour image and a model of other channels.
+
+    Example:
+        >>> same = lambda image, *_, **how: image
+        >>> same.channels = 1
+        >>> denoise_pixels(same, np.int32([[[-(2**31)], [2**31 - 1]]]), 2**31 - 1).ravel().tolist()
+        [-2147483648, 2147483647]
+    """
+    _check_channels(denoiser, pixels.shape[2])
+    dtype = pixels.dtype
+    full = dtype.kind == "u" and white == np.iinfo(dtype).max
+    if dtype == np.float32 or (dtype in (np.uint8, np.uint16) and full):
+        return denoiser(pixels, white_level, progress, **how)
+    values = pixels.astype(np.float64)
+    offset = _offset(values)
+    noisy = np.float32(values - offset)
+    level = white_level or (None if dtype.kind == "f" else float(white))
+    result = values - (np.float64(noisy) - denoiser(noisy, level, progress, **how))
+    if dtype.kind == "f":
+        return result.astype(dtype)
+    least = 0 if dtype.kind == "u" else np.iinfo(dtype).min
+    return np.clip(np.floor(result + 0.5), least, white).astype(dtype)
+
+
+def _offset(values):
+    """What is taken from numbers that are too large for floats of 32 bits; 0 for others."""
+    finite = values[np.isfinite(values)]
+    if not finite.size or np.abs(finite).max() < _EXACT:
+        return 0.0
+    return float(np.floor(finite.min()))
+
+
+def _check_channels(denoiser, channels):
+    if denoiser.channels == 4:
+        raise ImageFileError("is a picture, and this model denoises camera raws only.")
+    if denoiser.channels not in (1, channels):
+        raise ModelError(
+            f"This model denoises images of {denoiser.channels} channels. Received: {channels}."
+        )

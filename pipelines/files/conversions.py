@@ -1,0 +1,168 @@
+"""Planes of one format written as a file of another."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import pathlib
+
+import numpy as np
+
+from n2n_tf.pipelines.files.atomic_files import atomic_file
+from n2n_tf.pipelines.files.image_files import WRITTEN, upright, write_image
+from n2n_tf.pipelines.files.image_limits import ImageFileError
+from n2n_tf.pipelines.files.metadata import upright_exif
+
+RESULTS = (*WRITTEN, ".npy")
+# Tags that hold on after colours of a palette became RGB: descriptions, XMP, places on Earth.
+_LASTING = (270, 271, 272, 305, 306, 315, 700, 33432, 33550, 33922, 34264, 34735, 34736, 34737,
+            42112, 42113)  # fmt: skip
+
+
+def writing(planes, target, overwrite=False):
+    """Gives a callable(index, pixels) that writes a file of the planes, in the format of `target`.
+
+    Args:
+        planes: what `open_planes` gives, open.
+        target: path; with a suffix of the source's format the result is the source with other
+            pixels, else what both formats know goes along, and `planes.notes` tells of the rest.
+        overwrite: bool.
+
+    Returns:
+        context manager; the file appears when its block ends well.
+
+    Raises:
+        ImageFileError: if the format cannot hold the planes.
+    """
+    suffix = pathlib.Path(target).suffix.lower()
+    if suffix in planes.suffixes and not planes.recoloured:
+        return planes.rewriting(target, overwrite)
+    if suffix not in RESULTS:
+        raise ImageFileError(f"{target}: cannot write {suffix!r} files; use one of {RESULTS}.")
+    if suffix == ".npy":
+        return _writing_array(planes, target, overwrite)
+    if suffix in (".tif", ".tiff"):
+        return _writing_tiff(planes, target, overwrite)
+    if len(planes) > 1:
+        raise ImageFileError(
+            f"{target}: {suffix} holds one plane, not {len(planes)}; write a .tif or .npy."
+        )
+    return _writing_picture(planes, target, overwrite)
+
+
+@contextlib.contextmanager
+def _writing_picture(planes, target, overwrite):
+    around = planes.surroundings
+    if around.exif:
+        around = dataclasses.replace(around, exif=upright_exif(around.exif))
+    _note_lost(planes, around, pathlib.Path(target).suffix.lower())
+
+    def write(index, pixels):
+        plane = planes.read(index)
+        if len(plane.colours) > 1:
+            raise ImageFileError(f"{target}: holds gray or RGB, no {len(plane.colours)} channels.")
+        opaque = plane.colours[0].stop
+        turned = upright(pixels, planes.orientation)
+        alpha = turned[..., -1] if pixels.shape[2] > opaque else None
+        write_image(target, turned[..., :opaque], alpha, overwrite, around)
+
+    yield write
+
+
+def _note_lost(planes, around, suffix):
+    holds = {
+        ".png": ("icc", "exif", "per_metre"),
+        ".jpg": ("icc", "exif", "per_metre"),
+        ".jpeg": ("icc", "exif", "per_metre"),
+        ".webp": ("icc", "exif"),
+        ".tif": ("icc", "per_metre"),
+        ".tiff": ("icc", "per_metre"),
+    }.get(suffix, ())
+    names = {"icc": "colour profile", "exif": "EXIF", "per_metre": "resolution"}
+    lost = [text for name, text in names.items() if getattr(around, name) and name not in holds]
+    if lost:
+        planes.notes.append(f"its {' and '.join(lost)} cannot be kept in a {suffix}")
+    if ".tif" in planes.suffixes and suffix not in (".tif", ".tiff"):
+        planes.notes.append(f"tags of TIFF other than profile and resolution end in a {suffix}")
+
+
+@contextlib.contextmanager
+def _writing_tiff(planes, target, overwrite):
+    import tifffile
+
+    around, recoloured = planes.surroundings, planes.recoloured
+    if recoloured:
+        planes.notes.append("its palette became full colours")
+    _note_lost(planes, around, ".tif")
+    size = len(planes) * math.prod(planes.read(0).pixels.shape) * planes.dtype.itemsize
+    with (
+        atomic_file(target, overwrite) as temporary,
+        tifffile.TiffWriter(temporary, bigtiff=size > 3 * 2**30) as file,
+    ):
+
+        def write(index, pixels):
+            plane = planes.read(index)
+            opaque = plane.colours[-1].stop
+            rgb = plane.colours[0].stop == 3
+            pixels = upright(pixels, planes.orientation)
+            extra = ["unspecified"] * (opaque - (3 if rgb else 1))
+            extra += ["unassalpha"] * (pixels.shape[2] - opaque)
+            file.write(
+                pixels if pixels.shape[2] > 1 else pixels[..., 0],
+                photometric="rgb" if rgb else "minisblack",
+                planarconfig="contig" if pixels.shape[2] > 1 else None,
+                extrasamples=extra or None,
+                compression="deflate",
+                predictor=True,
+                metadata=None,
+                description=None if recoloured or index else _shape_text(planes),
+                iccprofile=around.icc,
+                extratags=_lasting_tags(planes) if recoloured and not index else (),
+                **_resolution(around),
+            )
+
+        yield write
+
+
+def _resolution(around):
+    if not around.per_metre:
+        return {}
+    per_centimetre = tuple(v / 100 for v in around.per_metre)
+    return {"resolution": per_centimetre, "resolutionunit": "CENTIMETER"}
+
+
+def _shape_text(planes):
+    """tifffile's way to name the axes of a stack."""
+    if len(planes) == 1:
+        return None
+    return json.dumps({"shape": list(planes.shape), "axes": planes.axes})
+
+
+def _lasting_tags(planes):
+    tags = planes.first_page.tags
+    return [
+        (tag.code, int(tag.dtype), tag.count, tag.value, True)
+        for code in _LASTING
+        if (tag := tags.get(code)) is not None
+    ]
+
+
+@contextlib.contextmanager
+def _writing_array(planes, target, overwrite):
+    around = planes.surroundings
+    _note_lost(planes, around, ".npy")
+    first = upright(planes.read(0).pixels, planes.orientation)
+    inner = first.shape if first.shape[2] > 1 else first.shape[:2]
+    shape = inner if len(planes) == 1 else (len(planes), *inner)
+    outer = planes.shape[: -len(inner)] if len(planes) > 1 else ()
+    if math.prod(outer) == len(planes):
+        shape = (*outer, *inner)
+    with atomic_file(target, overwrite) as temporary:
+        array = np.lib.format.open_memmap(temporary, "w+", planes.dtype, shape)
+        flat = array.reshape(len(planes), *first.shape)
+
+        def write(index, pixels):
+            flat[index] = upright(pixels, planes.orientation)
+
+        yield write
+        array.flush()

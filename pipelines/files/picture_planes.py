@@ -1,0 +1,112 @@
+"""PNG, JPEG, BMP, WebP and JPEG 2000 files as one plane, and the same files with other pixels."""
+
+import contextlib
+import io
+
+from n2n_tf.pipelines.files import codecs, metadata
+from n2n_tf.pipelines.files.atomic_files import atomic_file
+from n2n_tf.pipelines.files.image_limits import errors_named, jpeg_frame
+from n2n_tf.pipelines.files.metadata import Surroundings
+from n2n_tf.pipelines.files.planes import Plane, channels, white_of
+
+SUFFIXES = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "BMP": (".bmp",),
+    "WebP": (".webp",),
+    "JPEG 2000": (".jp2", ".j2k"),
+}
+
+
+class PicturePlanes:
+    """The one plane of a picture file.
+
+    Args:
+        path: for messages.
+        kind: key of `codecs.KINDS`.
+        data: bytes of the file.
+
+    Attributes: as `n2n_tf.pipelines.files.tiff_planes.TiffPlanes`.
+    """
+
+    recoloured = False
+
+    def __init__(self, path, kind, data):
+        self.path, self._kind, self._data, self.notes = path, kind, data, []
+        self.suffixes = SUFFIXES[kind]
+        with errors_named(path, kind):
+            pixels = codecs.KINDS[kind][1](data)
+            self._pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        self.shape, self.dtype = self._pixels.shape, self._pixels.dtype
+        self.axes = "YXS"
+        if kind == "PNG" and data[25] == 3:
+            self.notes.append("its palette became full colours")
+        if kind == "JPEG" and self._inks():
+            self.notes.append("its CMYK inks, and their profile, became RGB")
+        if kind == "BMP" and data[14] == 124 and data[70:74] == b"DEBM":
+            self.notes.append("its colour profile was left out")
+        if kind == "BMP" and data[30:31] in (b"\3", b"\6"):
+            self.notes.append("its colours have 8 bits each now, in the usual order")
+
+    def _inks(self):
+        return self._data[jpeg_frame(self._data) + 9] == 4
+
+    def __len__(self):
+        return 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def read(self, index=0):
+        """-> `Plane`, as stored: not turned upright."""
+        samples = self.shape[2]
+        opaque = samples - (samples in (2, 4))
+        colours = (slice(0, 3),) if opaque == 3 else channels(0, opaque)
+        bits = codecs.jpeg2000_bits(self._data) if self._kind == "JPEG 2000" else None
+        return Plane(self._pixels, colours, white_of(self.dtype, bits))
+
+    @property
+    def surroundings(self):
+        """`Surroundings` of the pixels."""
+        if self._kind == "PNG":
+            return metadata.png_surroundings(self._data)
+        if self._kind == "JPEG":
+            return metadata.jpeg_surroundings(self._data)
+        if self._kind == "WebP":
+            import PIL.Image
+
+            with PIL.Image.open(io.BytesIO(self._data)) as image:
+                exif = image.info.get("exif") or b""
+                exif = exif.removeprefix(metadata.EXIF_START) or None
+                return Surroundings(image.info.get("icc_profile"), exif)
+        return Surroundings()
+
+    @property
+    def orientation(self):
+        """EXIF's 1..8: 1 is upright."""
+        exif = self.surroundings.exif
+        return metadata.exif_orientation(exif) if exif else 1
+
+    @contextlib.contextmanager
+    def rewriting(self, target, overwrite=False):
+        """As `n2n_tf.pipelines.files.tiff_planes.TiffPlanes.rewriting`."""
+        with atomic_file(target, overwrite) as temporary:
+            yield lambda index, pixels: temporary.write_bytes(self._encoded(pixels))
+
+    def _encoded(self, pixels):
+        data = self._data
+        if self._kind == "PNG":
+            return metadata.png_surrounded_like(codecs.encode_png(pixels), data)
+        if self._kind == "JPEG":
+            encoded = codecs.encode_jpeg(pixels, data)
+            return metadata.jpeg_surrounded_like(encoded, data, profile=not self._inks())
+        if self._kind == "BMP":
+            return codecs.encode_bmp(pixels, data)
+        if self._kind == "WebP":
+            return codecs.encode_webp(pixels, codecs.webp_without_loss(data), self.surroundings)
+        codestream = codecs.encode_jpeg2000(pixels, codecs.jpeg2000_bits(data))
+        bare = data.startswith(b"\xff\x4f")
+        return codestream if bare else metadata.jp2_surrounded_like(codestream, data)

@@ -1,0 +1,283 @@
+"""PNG, JPEG, BMP, WebP, JPEG 2000 and .npy: what surrounds their pixels stays; what cannot is told.
+
+Pillow is the independent reader and writer.
+"""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import PIL.Image
+import PIL.ImageCms
+import PIL.ImageOps
+import pytest
+import tifffile
+
+from n2n_tf.pipelines.files.conversions import writing
+from n2n_tf.pipelines.files.image_files import write_image
+from n2n_tf.pipelines.files.image_limits import ImageFileError
+from n2n_tf.pipelines.files.metadata import exif_orientation, png_chunks
+from n2n_tf.pipelines.files.stacks import open_planes
+
+PROFILE = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("LAB")).tobytes() * 40
+
+
+def exif(orientation=6):
+    made = PIL.Image.Exif()
+    made[0x0112], made[0x010F], made[0x0132] = orientation, "Maker", "2026:01:02 03:04:05"
+    return made
+
+
+def photo(size=(60, 40)):
+    y, x = np.mgrid[: size[1], : size[0]]
+    return np.uint8(np.stack([3 * x, 5 * y, 200 - x - y], axis=-1))
+
+
+def rewritten(path, target, change=lambda pixels: pixels):
+    """Writes each plane, changed, into `target`; returns the notes."""
+    with open_planes(path) as planes, writing(planes, target) as write:
+        for index in range(len(planes)):
+            write(index, change(planes.read(index).pixels))
+    return planes.notes
+
+
+def save(path, image=None, **options):
+    PIL.Image.fromarray(photo() if image is None else image).save(path, **options)
+
+
+def info_of(path):
+    with PIL.Image.open(path) as image:
+        kept = {k: v for k, v in image.info.items() if k in ("icc_profile", "gamma", "comment")}
+        kept["exif"] = dict(image.getexif())
+        dpi = image.info.get("dpi")
+        return kept | {"dpi": dpi and tuple(round(v) for v in dpi)}
+
+
+FORMATS = {
+    ".png": {"dpi": (300, 300)},
+    ".jpg": {"dpi": (240, 240), "comment": b"said", "quality": 92},
+    ".webp": {"lossless": True},
+}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_profile_exif_and_resolution_stay(tmp_path, suffix):
+    path, target = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    save(path, icc_profile=PROFILE, exif=exif(), **FORMATS[suffix])
+    assert rewritten(path, target) == []
+    assert info_of(target) == info_of(path)
+    assert info_of(path)["icc_profile"] == PROFILE and info_of(path)["exif"][0x0112] == 6
+    with PIL.Image.open(path) as before, PIL.Image.open(target) as after:
+        assert after.size == before.size
+        shown = [np.asarray(PIL.ImageOps.exif_transpose(i), int) for i in (before, after)]
+    assert np.abs(shown[0] - shown[1]).max() <= 12 * (suffix == ".jpg")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix, other", [(".jpg", ".png"), (".png", ".jpg"), (".png", ".tif")])
+def test_between_formats_the_picture_is_turned_upright(tmp_path, suffix, other, orientation):
+    path, target = tmp_path / f"a{suffix}", tmp_path / f"b{other}"
+    save(path, icc_profile=PROFILE, exif=exif(orientation), dpi=(254, 254))
+    notes = rewritten(path, target)
+    with PIL.Image.open(path) as before, PIL.Image.open(target) as after:
+        shown = [np.asarray(PIL.ImageOps.exif_transpose(i), int) for i in (before, after)]
+        assert after.info["icc_profile"] == PROFILE
+        assert [round(v) for v in after.info["dpi"]] == [254, 254]
+        if other != ".tif":
+            assert after.getexif()[0x0112] == 1 and after.getexif()[0x010F] == "Maker"
+    assert shown[0].shape == shown[1].shape
+    assert np.abs(shown[0] - shown[1]).mean() < 3
+    assert notes == (["its EXIF cannot be kept in a .tif"] if other == ".tif" else [])
+
+
+def test_every_chunk_of_a_png_that_is_not_about_pixels_stays(tmp_path):
+    file = io.BytesIO()
+    save(file, format="png", transparency=(1, 2, 3))
+    data = file.getvalue()
+
+    def chunk(name, body):
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    extra = {b"gAMA": struct.pack(">I", 45455), b"cHRM": bytes(32), b"bKGD": bytes(6),
+             b"zTXt": b"Raw profile type exif\0\0" + zlib.compress(b"anything"),
+             b"teSt": b"somebody's own"}  # fmt: skip
+    chunks = b"".join(chunk(name, body) for name, body in extra.items())
+    late = chunk(b"tEXt", b"Comment\0behind the pixels")
+    (tmp_path / "a.png").write_bytes(data[:33] + chunks + data[33:-12] + late + data[-12:])
+    rewritten(tmp_path / "a.png", tmp_path / "b.png")
+    kept = dict(png_chunks((tmp_path / "b.png").read_bytes()))
+    del extra[b"bKGD"]  # the colour that was transparent became alpha: it is said otherwise now
+    assert {name: kept[name] for name in extra} == extra
+    assert kept[b"tEXt"] == b"Comment\0behind the pixels" and b"bKGD" not in kept
+    with PIL.Image.open(tmp_path / "b.png") as image:
+        assert image.mode == "RGBA"
+
+
+@pytest.mark.parametrize("quality, expected", [(70, 90), (93, 93), (98, 98)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_a_jpeg_keeps_its_class(tmp_path, quality, expected, subsampling):
+    save(tmp_path / "a.jpg", quality=quality, subsampling=subsampling, progressive=quality == 93)
+    rewritten(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    save(tmp_path / "c.jpg", quality=expected, subsampling=subsampling)
+    with PIL.Image.open(tmp_path / "b.jpg") as ours, PIL.Image.open(tmp_path / "c.jpg") as theirs:
+        assert ours.quantization[0] == theirs.quantization[0]
+        assert ours.layer == theirs.layer  # the samplings of its components
+        assert bool(ours.info.get("progressive")) == (quality == 93)
+
+
+def test_inks_of_a_jpeg_become_rgb_and_their_profile_goes(tmp_path):
+    PIL.Image.fromarray(photo()).convert("CMYK").save(tmp_path / "a.jpg", icc_profile=PROFILE)
+    notes = rewritten(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    assert notes == ["its CMYK inks, and their profile, became RGB"]
+    with PIL.Image.open(tmp_path / "b.jpg") as image:
+        assert image.mode == "RGB" and "icc_profile" not in image.info
+
+
+def test_animations_are_refused_by_name(tmp_path):
+    frames = [PIL.Image.fromarray(np.roll(photo(), n, 0)) for n in (0, 9)]
+    for suffix, kind in ((".png", "animated PNG"), (".webp", "animation"), (".gif", "GIF")):
+        path = tmp_path / f"a{suffix}"
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        with pytest.raises(ImageFileError, match=f"{path}: is an? {kind}"):
+            open_planes(path)
+
+
+def bmp(width, height, bits, masks, words):
+    """A BMP with bit fields behind a header of 40 bytes."""
+    row = (width * bits // 8 + 3) // 4 * 4
+    body = b"".join(bytes(line.tobytes()).ljust(row, b"\0") for line in words[::-1])
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 3, len(body), 3937, 3937, 0, 0)
+    masks = struct.pack("<3I", *masks)
+    start = 14 + 40 + 12
+    return struct.pack("<2sIHHI", b"BM", start + len(body), 0, 0, start) + header + masks + body
+
+
+def test_bit_fields_of_a_bmp_are_decoded_as_they_say(tmp_path, rng):
+    values = rng.integers(0, 1024, (5, 7, 3)).astype(np.uint32)
+    words = (values[..., 0] << 22 | values[..., 1] << 12 | values[..., 2]).astype("<u4")
+    data = bmp(7, 5, 32, (1023 << 22, 1023 << 12, 1023), words)
+    (tmp_path / "a.bmp").write_bytes(data)
+    with open_planes(tmp_path / "a.bmp") as planes:
+        expected = np.floor(values * 255 / 1023 + 0.5)
+        np.testing.assert_array_equal(planes.read(0).pixels, expected)
+    notes = rewritten(tmp_path / "a.bmp", tmp_path / "b.bmp")
+    assert notes == ["its colours have 8 bits each now, in the usual order"]
+    with PIL.Image.open(tmp_path / "b.bmp") as image:
+        np.testing.assert_array_equal(np.asarray(image), expected)
+        assert round(image.info["dpi"][0]) == 100  # 3937 a metre
+    apart = bmp(7, 5, 32, (0xFF, 0xA00, 0xFF0000), words)
+    (tmp_path / "c.bmp").write_bytes(apart)
+    with pytest.raises(ImageFileError, match="bits apart in one colour"):
+        open_planes(tmp_path / "c.bmp")
+    five_six_five = rng.integers(0, 2**16, (5, 7)).astype("<u2")
+    (tmp_path / "d.bmp").write_bytes(bmp(7, 5, 16, (0xF800, 0x7E0, 0x1F), five_six_five))
+    with open_planes(tmp_path / "d.bmp") as planes, PIL.Image.open(tmp_path / "d.bmp") as image:
+        theirs = np.asarray(image.convert("RGB"), int)
+        assert np.abs(planes.read(0).pixels.astype(int) - theirs).max() <= 4  # it repeats bits
+
+
+def test_a_palette_of_grays_makes_a_gray_picture(tmp_path):
+    image = PIL.Image.fromarray(photo()[..., 0]).quantize(16)
+    image.save(tmp_path / "a.png")
+    with open_planes(tmp_path / "a.png") as planes:
+        assert planes.read(0).colours == (slice(0, 1),)
+    assert rewritten(tmp_path / "a.png", tmp_path / "b.png") == ["its palette became full colours"]
+
+
+@pytest.mark.parametrize("dtype, bits", [(np.uint8, 8), (np.uint16, 12), (np.uint16, 16)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_2000_without_loss_within_its_boxes(tmp_path, rng, dtype, bits, channels):
+    import imagecodecs
+
+    pixels = rng.integers(0, 2**bits, (20, 30, channels)).astype(dtype)
+    data = imagecodecs.jpeg2k_encode(pixels.squeeze(), level=0, bitspersample=bits)
+    own = struct.pack(">I4s", 24, b"uuid") + b"somebody's owned"
+    (tmp_path / "a.jp2").write_bytes(data + own)
+    rewritten(tmp_path / "a.jp2", tmp_path / "b.jp2", lambda p: p[::-1])
+    with open_planes(tmp_path / "b.jp2") as planes:
+        plane = planes.read(0)
+        assert plane.white == 2**bits - 1
+        np.testing.assert_array_equal(plane.pixels, pixels[::-1])
+    assert own in (tmp_path / "b.jp2").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["u1", ">u2", "i2", "u4", "f4", "f8"])
+def test_arrays_in_any_order_of_axes(tmp_path, rng, dtype):
+    for axes, shape in (
+        ("YX", (5, 6)),
+        ("TZYX", (2, 3, 5, 6)),
+        ("YXT", (5, 6, 4)),
+        ("SYX", (3, 5, 6)),
+    ):
+        array = (1000 * rng.random(shape)).astype(dtype)
+        np.save(tmp_path / "a.npy", array)
+        with (
+            open_planes(tmp_path / "a.npy", axes) as planes,
+            writing(planes, tmp_path / "b.npy", overwrite=True) as write,
+        ):
+            assert len(planes) == array.size // 30 // (3 if "S" in axes else 1)
+            for index in range(len(planes)):
+                write(index, planes.read(index).pixels[::-1])
+        result = np.load(tmp_path / "b.npy")
+        assert result.dtype == array.dtype
+        np.testing.assert_array_equal(result, np.flip(array, axes.index("Y")))
+
+
+def test_axes_of_an_array_are_never_guessed(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 40, 50), np.uint8))
+    with pytest.raises(ImageFileError, match="3 x 40 x 50 does not say which axis is which"):
+        open_planes(tmp_path / "a.npy")
+    for axes in ("YX", "YYX", "ZTC", "ABYX", "ZXS"):
+        with pytest.raises(ImageFileError, match=f"--axes={axes} does not fit"):
+            open_planes(tmp_path / "a.npy", axes)
+    with pytest.raises(ImageFileError, match="S is for RGB"):
+        open_planes(tmp_path / "a.npy", "YXS")
+    np.save(tmp_path / "b.npy", np.zeros((3, 4), np.complex64))
+    with pytest.raises(ImageFileError, match="complex64"):
+        open_planes(tmp_path / "b.npy")
+    np.save(tmp_path / "c.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(ImageFileError, match="damaged"):
+        open_planes(tmp_path / "c.npy")
+    write_image(tmp_path / "a.png", photo())
+    with pytest.raises(ImageFileError, match=r"--axes=YX is for TIFF and \.npy files; this is a P"):
+        open_planes(tmp_path / "a.png", "YX")
+
+
+def test_a_stack_goes_into_other_formats_that_hold_it(tmp_path, rng):
+    stack = rng.integers(0, 65535, (3, 8, 9)).astype(np.uint16)
+    np.save(tmp_path / "a.npy", stack)
+    with (
+        open_planes(tmp_path / "a.npy", "ZYX") as planes,
+        writing(planes, tmp_path / "a.tif") as write,
+    ):
+        for index in range(3):
+            write(index, planes.read(index).pixels)
+        with pytest.raises(ImageFileError, match="holds one plane, not 3"):
+            writing(planes, tmp_path / "a.png")
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert tiff.series[0].axes == "ZYX"
+        np.testing.assert_array_equal(tiff.asarray(), stack)
+    rewritten(tmp_path / "a.tif", tmp_path / "b.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), stack)
+
+
+def test_a_palette_of_colours_in_a_tiff_becomes_rgb_aloud(tmp_path, rng):
+    table = (rng.integers(0, 256, (3, 256)) * 257).astype(np.uint16)
+    pixels = rng.integers(0, 256, (9, 8)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="palette", colormap=table,
+                     description="said", metadata=None)  # fmt: skip
+    notes = rewritten(tmp_path / "a.tif", tmp_path / "b.tif")
+    assert notes == ["its palette became full colours"]
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        assert tiff.pages.first.photometric.name == "RGB"
+        assert tiff.pages.first.description == "said"
+        np.testing.assert_array_equal(tiff.asarray(), (table // 257).T[pixels])
+
+
+def test_exif_of_any_bytes_has_an_orientation():
+    for data in (b"", b"II*\0", b"MM\0*\xff\xff\xff\xff", bytes(20), b"II*\0\x08\0\0\0\xff\xff"):
+        assert exif_orientation(data) == 1
+    assert exif_orientation(exif(8).tobytes().removeprefix(b"Exif\0\0")) == 8
