@@ -136,7 +136,7 @@ PIL.Image.fromarray(np.zeros((3000, 3000), np.uint8)).save(BIG_JPEG, "jpeg")
 TILES = {"tile_offsets": 8, "tile_lengths": 64}
 ASK_FOR_MUCH = {
     "pixels behind the last row": (png_with(chunk(b"IDAT", ZEROS)), "far more pixels"),
-    "many pages": (tiff_of_pages(300_000), "colours are 0"),
+    "many pages": (tiff_of_pages(300_000), "does not say its colours"),
     "strips of one row": (
         retagged(STRIPS, RowsPerStrip=1, ImageLength=100_000_000, ImageWidth=4),
         "lacks some",
