@@ -2,10 +2,12 @@
 
 Read three files of `method/` first: `subsamplers.py` (which pixels), `losses.py` (equation 7),
 `trainer.py` (Algorithm 1). Importing this package is cheap: TensorFlow is loaded at the first use
-of a name.
+of a name, with TensorFlow as the backend of Keras, whatever else the environment chooses.
 """
 
 import importlib
+import os
+import sys
 
 __version__ = "0.1.0"
 
@@ -18,6 +20,9 @@ _HOMES = {
     "unet": "networks.unet",
 }
 __all__ = list(_HOMES)
+
+if "keras" not in sys.modules:
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # it overrules keras.json too
 
 
 def __getattr__(name):

@@ -1,6 +1,8 @@
 """How every command-line program starts and ends: flags, help, errors in one line, progress."""
 
+import ast
 import contextlib
+import inspect
 import logging
 import math
 import os
@@ -102,13 +104,17 @@ def progress_bar(iterable=None, **arguments):
 
 
 def import_tensorflow():
-    """Imports TensorFlow without the lines it prints about absent GPUs before logging is set up."""
+    """Imports TensorFlow without the lines it prints about absent GPUs before logging is set up.
+
+    What a keras.json of the user's says of types and axes does not hold for the programs.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with stderr_held():
         import keras
         import tensorflow  # noqa: F401
 
-        keras.backend.backend()
+        keras.config.set_floatx("float32")
+        keras.config.set_image_data_format("channels_last")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
@@ -120,7 +126,8 @@ def _help(module):
         for holder in (value if isinstance(value, list) else [value])
         if isinstance(holder, flags.FlagHolder)
     ]
-    lines = [module.__doc__.strip(), "", "Flags:"]
+    about = ast.get_docstring(ast.parse(inspect.getsource(module)))  # python -OO keeps no __doc__
+    lines = [about, "", "Flags:"]
     for holder in [*own, DEBUG]:
         flag = flags.FLAGS[holder.name]
         names = f"--{flag.name}" + (f", -{flag.short_name}" if flag.short_name else "")

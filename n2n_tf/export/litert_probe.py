@@ -1,6 +1,6 @@
 """Runs a .tflite file with LiteRT and NumPy alone, and says what it saw.
 
-    python -I litert_probe.py model.tflite arguments.npz results.npz
+    python -I litert_probe.py model.tflite arguments.npz results.npz threads
 
 `arguments.npz` holds arrays named "0/noisy", "1/noisy", ... (case / name of the argument);
 `results.npz` receives "0", "1", ... In a process of its own, the figures are the file's alone: JSON
@@ -10,7 +10,6 @@ the last case, and megabytes of memory above what the idle process had.
 
 import collections
 import json
-import os
 import re
 import sys
 import time
@@ -21,7 +20,7 @@ from ai_edge_litert.interpreter import Interpreter
 REPEATS = 3
 
 
-def main(model, arguments, results):
+def main(model, arguments, results, threads):
     """Runs every case; prints one JSON object."""
     cases = collections.defaultdict(dict)
     with np.load(arguments) as arrays:
@@ -29,7 +28,7 @@ def main(model, arguments, results):
             case, argument = name.split("/")
             cases[int(case)][argument] = arrays[name]
     idle = _peak_megabytes()
-    interpreter = Interpreter(model, num_threads=os.cpu_count())
+    interpreter = Interpreter(model, num_threads=int(threads))
     denoise = interpreter.get_signature_runner("denoise")
     outputs = {str(i): denoise(**cases[i])["denoised"] for i in sorted(cases)}
     last, times = max(cases), []

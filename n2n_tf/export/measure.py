@@ -28,6 +28,7 @@ from n2n_tf.model_files.tflite_domain import decode, encode, finish
 from n2n_tf.networks.padding import reflect_pad, round_up
 from n2n_tf.networks.reach import reach
 from n2n_tf.pipelines.files.embedded_photos import SECOND_SET
+from n2n_tf.pipelines.processors import available_processors
 
 # Signs of a graph that is no static one, or that runs nowhere but beside TensorFlow.
 FOREIGN = "Flex", "CUSTOM", "READ_VARIABLE", "VAR_HANDLE", "ASSIGN_VARIABLE", "CALL_ONCE"
@@ -149,6 +150,7 @@ def _run_apart(file, arguments):
         named = {f"{i}/{name}": a for i, case in enumerate(arguments) for name, a in case.items()}
         np.savez(given, **named)
         command = [sys.executable, "-I", litert_probe.__file__, str(file), given, returned]
+        command.append(str(available_processors()))
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]

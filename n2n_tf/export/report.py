@@ -1,7 +1,6 @@
 """report.md: one table of what all TFLite files of a folder are worth, and how a frame is cut."""
 
 import math
-import os
 import pathlib
 
 from n2n_tf.denoising.tiling import Tiling, plan_tiles
@@ -9,6 +8,7 @@ from n2n_tf.export.measure import Figures
 from n2n_tf.model_files.info import read_info
 from n2n_tf.networks.padding import round_up
 from n2n_tf.pipelines.files.atomic_files import atomic_file
+from n2n_tf.pipelines.processors import available_processors
 
 REPORT_FILE = "report.md"
 _COLUMNS = (
@@ -51,7 +51,7 @@ def report(folder, refused):
         f"{table}\n\nDifferences are to the Keras network, images in [0, 1]; `tiling` is what "
         "cutting a picture into\nsuch tiles adds. PSNR in dB over noisy photographs that did not "
         "calibrate the file; milliseconds\nand memory of LiteRT on the machine of the export "
-        f"({os.cpu_count()} threads).\n"
+        f"({available_processors()} threads).\n"
     )
     with atomic_file(pathlib.Path(folder) / REPORT_FILE, overwrite=True) as temporary:
         temporary.write_text(text)

@@ -23,6 +23,7 @@ from n2n_tf.model_files.keras_file import describe, load_network
 from n2n_tf.model_files.npz_file import unet_from_npz
 from n2n_tf.model_files.tflite_domain import decode, encode
 from n2n_tf.model_files.tflite_file import read_tflite_info
+from n2n_tf.pipelines.processors import available_processors
 
 SIGNATURE = "denoise"  # of exports: denoise(noisy) -> {"denoised": ...}
 
@@ -160,7 +161,7 @@ def _of_tflite(path):
     info = read_tflite_info(path)
     sides = info.tile or (info.size_multiple, info.size_multiple)
     try:
-        interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
+        interpreter = Interpreter(model_path=str(path), num_threads=available_processors())
         signature = interpreter.get_signature_runner(SIGNATURE)
         taken = int(signature.get_input_details()["noisy"]["shape_signature"][-1])
         if info.input != "bayer_mosaic":

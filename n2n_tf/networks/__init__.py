@@ -5,6 +5,14 @@ Add a network: write its module with a builder, SIZE_MULTIPLE and HALO, and give
 
 import functools
 
+import keras
+
+if keras.config.backend() != "tensorflow":
+    raise ImportError(
+        "n2n_tf runs on Keras with TensorFlow, and Keras is loaded already with the backend "
+        f"{keras.config.backend()!r}: import n2n_tf before keras, or set KERAS_BACKEND=tensorflow."
+    )
+
 from n2n_tf.networks import unet, unet_mobile
 
 # name -> builder(channels, **arguments), multiple of pixels its input sides must have, and the

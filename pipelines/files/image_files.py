@@ -51,8 +51,8 @@ def read_image(path):
         `Picture`. Palette files become RGB, 16 and 64-bit floats 32-bit ones.
 
     Raises:
-        ImageFileError: if the file is missing, truncated, of another kind, or holds several planes or
-            channels.
+        ImageFileError: if the file is missing, truncated, of another kind, or holds several planes
+            or channels.
     """
     return decode_image(read_file(path), path)
 

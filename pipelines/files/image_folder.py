@@ -3,7 +3,6 @@
 import concurrent.futures
 import dataclasses
 import hashlib
-import os
 import pathlib
 import threading
 
@@ -17,6 +16,7 @@ from n2n_tf.pipelines.files.image_files import (
     to_float,
 )
 from n2n_tf.pipelines.files.stacks import read_file
+from n2n_tf.pipelines.processors import available_processors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class ImageFolder:
 
     def _scan(self, files, progress):
         digest = hashlib.sha256()
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        with concurrent.futures.ThreadPoolExecutor(available_processors()) as pool:
             results = progress(pool.map(self._check, files), len(files))
             for path, result in zip(files, results, strict=True):
                 if isinstance(result, str):

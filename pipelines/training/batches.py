@@ -6,12 +6,12 @@ number of parallel calls. Samples are numbered 0, 1, 2, ... over all epochs.
 """
 
 import hashlib
-import os
 
 import numpy as np
 import tensorflow as tf
 
 from n2n_tf.pipelines.noise.synthetic import Noise, add_noise
+from n2n_tf.pipelines.processors import available_processors
 from n2n_tf.pipelines.raw import bayer
 
 
@@ -113,7 +113,7 @@ def training_batches(
         tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
         .flat_map(samples_of)
         .skip(done * batch_size // workers)  # only numbers until here: a start anywhere is cheap
-        .map(example, num_parallel_calls=os.cpu_count(), deterministic=True)
+        .map(example, num_parallel_calls=available_processors(), deterministic=True)
         .batch(piece, drop_remainder=True)
         .prefetch(2 * batch_size // workers // piece)  # the next batch is made during this one
         .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))

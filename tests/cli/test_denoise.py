@@ -403,7 +403,11 @@ def test_a_real_process_speaks_in_plain_lines(tmp_path):
     out, err = done.communicate(timeout=120)
     assert done.returncode == 1
     assert out == "1 of 2 images denoised into out\n"
-    lines = [line for line in err.replace("\r", "\n").splitlines() if "MP/s" not in line and "s/MP" not in line]
+    lines = [
+        line
+        for line in err.replace("\r", "\n").splitlines()
+        if "MP/s" not in line and "s/MP" not in line
+    ]
     assert [line for line in lines if line.strip()] == lines[-1:], err
     assert lines[-1].startswith("n2n-denoise: in/bad.png: ")
     assert files(tmp_path / "out") == {"good.png"}

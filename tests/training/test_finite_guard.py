@@ -27,6 +27,7 @@ from n2n_tf import networks
 from n2n_tf.pipelines.files.image_files import write_image
 from n2n_tf.pipelines.files.image_folder import ImageFolder
 from n2n_tf.pipelines.noise.synthetic import parse_noise
+from n2n_tf.pipelines.training import batches
 from n2n_tf.pipelines.training.batches import training_batches
 from n2n_tf.training import finite_guard, run
 from n2n_tf.training.checkpoints import parse_interval
@@ -239,7 +240,9 @@ def test_a_data_file_lost_during_training_costs_no_step(
 
     with monkeypatch.context() as patch:
         patch.setattr(run, "ProgressBar", after_step(2, lose))
-        patch.setattr(os, "cpu_count", lambda: 2)  # many cores would have read all crops by then
+        patch.setattr(
+            batches, "available_processors", lambda: 2
+        )  # many would have read all crops by then
         with pytest.raises(TrainingError, match=r"photos.*\.png.*is saved: bring the file back"):
             train(SHORT, images, tmp_path / "model", say=lambda line: None)
     assert steps_kept(tmp_path / "model")[-1] >= 2  # batches made ahead are still trained on

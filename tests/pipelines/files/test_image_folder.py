@@ -282,7 +282,7 @@ def test_images_that_do_not_fit_are_freed_while_a_slow_file_holds_up_the_others(
             threading.Timer(0.2, rest.wait).start()
         return pixels
 
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(image_folder, "available_processors", lambda: 2)
     monkeypatch.setattr(ImageFolder, "_decode", decode)
     assert len(ImageFolder(folder, cache_bytes=0)) == 4
     assert seen == [0]

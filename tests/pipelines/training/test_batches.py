@@ -130,9 +130,10 @@ def test_frozen_noise_gives_a_pixel_one_value_for_ever(noise, augment):
 
 def test_frozen_noise_does_not_depend_on_parallelism_or_on_who_is_ready_first(monkeypatch):
     settings = {"noise": "gauss5_50", "augment": True}
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    module = "n2n_tf.pipelines.training.batches"
+    monkeypatch.setattr(f"{module}.available_processors", lambda: 1)
     reference = batches(12, options=threads(1), **settings)
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr(f"{module}.available_processors", lambda: 8)
     parallel = batches(12, Coordinates(delay=0.02), options=threads(8), **settings)
     np.testing.assert_array_equal(parallel, reference)
 
