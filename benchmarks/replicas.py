@@ -124,7 +124,7 @@ def train_all(path):
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * int(REPLICAS.value[0]),
     )
-    strategy = strategies.choose("mirrored", BATCH, say=lambda line: None)
+    strategy = strategies.choose("mirrored", BATCH, report=lambda line: None)
     results = {f"{c}/{i:03d}": w for c in cases() for i, w in enumerate(trained(c, strategy))}
     np.savez(path, replicas=strategy.num_replicas_in_sync, **results)
 

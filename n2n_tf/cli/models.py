@@ -68,8 +68,8 @@ def add():
     from n2n_tf.shipping import cards, figures
     from n2n_tf.shipping.add import add_model
 
-    told = DATA, DATA_LICENSE, HARDWARE, LICENSE, START, EARLIER_HOURS
-    facts = {holder.name: holder.value for holder in told}
+    stated = DATA, DATA_LICENSE, HARDWARE, LICENSE, START, EARLIER_HOURS
+    facts = {holder.name: holder.value for holder in stated}
     folder = add_model(NAME.value, MODEL.value, facts, OVERWRITE.value)
     rows = figures.measure(NAME.value, folders, _progress)
     figures.save_results(NAME.value, rows)

@@ -79,7 +79,7 @@ class Checkpoint(keras.callbacks.Callback):
         ours = re.compile(r"[0-9]{9,}" + re.escape(suffix))
         return sorted(path for path in self.folder.iterdir() if ours.fullmatch(path.name))
 
-    def restore(self, model, say):
+    def restore(self, model, report):
         """Restores the newest undamaged checkpoint.
 
         Returns:
@@ -95,7 +95,7 @@ class Checkpoint(keras.callbacks.Callback):
                 if _checksum(_state_of(file), progress) != progress["sha256"]:
                     raise ValueError("its checksum is wrong")
             except (OSError, ValueError, KeyError, TypeError) as error:
-                say(f"Checkpoint {file} is damaged ({error}); trying the one before it.")
+                report(f"Checkpoint {file} is damaged ({error}); trying the one before it.")
                 continue
             self._load(model, _state_of(file))
             self.step = progress["step"]
@@ -179,10 +179,10 @@ class Checkpoint(keras.callbacks.Callback):
             ) from error
         self._saved_at, self.saved_step = time.monotonic(), self.step
 
-    def roll_back(self, model, say):
+    def roll_back(self, model, report):
         """Restores the newest checkpoint and counts that in it, so that a resume knows of it."""
         count = self.rollbacks + 1
-        self.restore(model, say)
+        self.restore(model, report)
         self.rollbacks = count
         if self.writes:
             self._write_json(self.folder / f"{self.step:09d}.weights.h5", self._means)
@@ -233,8 +233,8 @@ def _state_of(file):
 
 def _checksum(state, progress):
     """Digest of a checkpoint's state file and of all else that its JSON file says."""
-    told = {key: progress[key] for key in sorted(progress) if key != "sha256"}
-    digest = hashlib.sha256(json.dumps(told).encode())
+    signed = {key: progress[key] for key in sorted(progress) if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(signed).encode())
     with open(state, "rb") as file:
         digest.update(file.read())
     return digest.hexdigest()

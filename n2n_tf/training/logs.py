@@ -25,13 +25,13 @@ class TensorBoardLog(keras.callbacks.Callback):
         folder: where the logs go.
         checkpoint: `n2n_tf.training.checkpoints.Checkpoint`, which has the history.
         figures: `n2n_tf.training.epoch_figures.Figures`.
-        say: callable for lines of text; a log that cannot be written does not end the training.
+        report: callable for lines of text; a log that cannot be written does not end the training.
     """
 
-    def __init__(self, folder, checkpoint, figures, say):
+    def __init__(self, folder, checkpoint, figures, report):
         super().__init__()
         self.folder, self.checkpoint = pathlib.Path(folder), checkpoint
-        self.figures, self.say = figures, say
+        self.figures, self.report = figures, report
 
     def on_train_begin(self, logs=None):
         """Makes the files say what the history says."""
@@ -63,7 +63,7 @@ class TensorBoardLog(keras.callbacks.Callback):
                 elif not file.exists():
                     _write_events(file, row, {})
         except WRITE_ERRORS as error:
-            self.say(f"{self.folder}: cannot be written ({reason_of(error)}); training goes on.")
+            self.report(f"{self.folder}: cannot be written ({reason_of(error)}); training goes on.")
 
 
 def _write_events(path, row, pictures):

@@ -54,7 +54,7 @@ class Conduct:
         parse_interval(self.checkpoint_every)
 
 
-def train(recipe, images, model_dir, validation=(), conduct=None, say=print, strategy=None):
+def train(recipe, images, model_dir, validation=(), conduct=None, report=print, strategy=None):
     """Trains a network from noisy images, or continues the training that `model_dir` holds.
 
     Args:
@@ -64,7 +64,7 @@ def train(recipe, images, model_dir, validation=(), conduct=None, say=print, str
             epoch, network.keras and model.json, which `Denoiser.load(model_dir)` takes.
         validation: list of (name, clean uint8 or uint16 image) denoised after every epoch.
         conduct: `Conduct`. Default: `Conduct()`.
-        say: callable for lines of text.
+        report: callable for lines of text.
         strategy: from `n2n_tf.training.strategies.choose`; of several workers all see the same
             model_dir, and only the chief writes and speaks. Default: one device.
 
@@ -81,21 +81,21 @@ def train(recipe, images, model_dir, validation=(), conduct=None, say=print, str
     """
     model_dir, conduct = pathlib.Path(model_dir), conduct or Conduct()
     strategy = strategy or tf.distribute.get_strategy()
-    with strategies.losses_told(strategy), contextlib.ExitStack() as stack:
+    with strategies.one_error_for_lost_workers(strategy), contextlib.ExitStack() as stack:
         if strategies.is_chief(strategy):
             model_dir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(only_process(model_dir))
         record = RunRecord(model_dir, recipe, images, conduct.allow_changed)
         held_out = _held_out(record, recipe, images, validation)
-        told = f"{recipe} {images.fingerprint} {held_out.names}"
-        strategies.agree(strategy, "recipe or data", told)
+        agreed = f"{recipe} {images.fingerprint} {held_out.names}"
+        strategies.agree(strategy, "recipe or data", agreed)
         if not strategies.is_chief(strategy):
-            validation, say = (), lambda line: None
+            validation, report = (), lambda line: None
         keras.utils.set_random_seed(recipe.seed)
         keras.mixed_precision.set_global_policy(recipe.precision)
         with strategy.scope():
             model = _model(recipe)
-        _Training(model, recipe, held_out, model_dir, conduct, say).run(record, validation)
+        _Training(model, recipe, held_out, model_dir, conduct, report).run(record, validation)
         return model
 
 
@@ -129,9 +129,9 @@ def _model(recipe):
 class _Training:
     """One run of a training, from a checkpoint or the beginning to the end or a stop."""
 
-    def __init__(self, model, recipe, held_out, model_dir, conduct, say):
+    def __init__(self, model, recipe, held_out, model_dir, conduct, report):
         self.model, self.recipe, self.held_out = model, recipe, held_out
-        self.model_dir, self.conduct, self.say = model_dir, conduct, say
+        self.model_dir, self.conduct, self.report = model_dir, conduct, report
         self.images = held_out.rest()
         self.strategy = model.distribute_strategy
         self.chief = strategies.is_chief(self.strategy)
@@ -145,7 +145,7 @@ class _Training:
 
     def run(self, record, validation):
         """Restores, trains, and leaves the final weights in the model."""
-        restored = self.checkpoint.restore(self.model, self.say)
+        restored = self.checkpoint.restore(self.model, self.report)
         if not restored and self.recipe.initial_model is not None:
             self._start_from(self.recipe.initial_model)
         step = self.checkpoint.step
@@ -159,7 +159,7 @@ class _Training:
         if step >= self.total:
             self._finish(final, reports)
             return
-        self.say(f"{'Continuing' if step else 'Starting'} at step {step + 1} of {self.total}.")
+        self.report(f"{'Continuing' if step else 'Starting'} at step {step + 1} of {self.total}.")
         self._warn(step)
         recipe = self.recipe
         schedule = PaperSchedule(
@@ -171,7 +171,7 @@ class _Training:
             return
         figures, saved, log = reports
         progress = ProgressBar(self.recipe, self.total, self.checkpoint)
-        stop = StopOnSignal(self.checkpoint, self.say)
+        stop = StopOnSignal(self.checkpoint, self.report)
         # Saved before it is reported: nothing is told that was not kept.
         callbacks = [schedule, guard, final, figures, self.checkpoint, saved, log, progress, stop]
         with contextlib.closing(progress), stop.listening():
@@ -185,12 +185,12 @@ class _Training:
             transfer(self.model.network, network)
         except ValueError as error:
             raise TrainingError(f"{name}: no training can start from it here. {error}") from error
-        self.say(f"The weights of {name} are where it starts.")
+        self.report(f"The weights of {name} are where it starts.")
 
     def _reports(self, final, validation):
         figures = Figures(self.recipe, self.images, self.held_out, validation, final.network)
         saved = SavedNetwork(self.model_dir, self.recipe, final.network)
-        log = TensorBoardLog(self.model_dir / "logs", self.checkpoint, figures, self.say)
+        log = TensorBoardLog(self.model_dir / "logs", self.checkpoint, figures, self.report)
         return figures, saved, log
 
     def _prepare_folder(self, record, restored):
@@ -210,17 +210,17 @@ class _Training:
             _, saved, log = reports
             saved.on_epoch_end(self.recipe.epochs - 1)
             log.on_train_begin()
-        self.say(
+        self.report(
             f"This training is complete ({self.recipe.epochs} epochs); its network is in "
             f"{self.model_dir}."
         )
 
     def _warn(self, step):
         if self.held_out.names:
-            self.say(f"Held out for val_loss: {len(self.held_out)} images (--holdout).")
+            self.report(f"Held out for val_loss: {len(self.held_out)} images (--holdout).")
         looks = self.recipe.noise == "none" and not step and self.chief
         if looks and (warning := correlation_warning(self.images)):
-            self.say(f"Warning: {warning}")
+            self.report(f"Warning: {warning}")
 
     def _learning_rate(self):
         return self.recipe.learning_rate * 0.5**self.checkpoint.rollbacks
@@ -256,15 +256,15 @@ class _Training:
         )
         strategies.agree(self.strategy, "step", self.checkpoint.step)  # the chief has written
         if self.checkpoint.step < self.total:
-            self.checkpoint.restore(self.model, self.say)  # `fit` leaves averaged weights behind
+            self.checkpoint.restore(self.model, self.report)  # `fit` leaves averaged weights behind
 
     def _roll_back(self, bad):
         batches = batches_of(self.images, self.recipe, self.per_epoch, self.checkpoint.step)
         pixels = np.asarray(next(iter(batches)))
-        told = f"{bad} Its noisy pixels lie in {pixels.min():.3g} .. {pixels.max():.3g}. "
+        found = f"{bad} Its noisy pixels lie in {pixels.min():.3g} .. {pixels.max():.3g}. "
         if self.conduct.on_nan == "stop" or self.checkpoint.rollbacks >= MOST_ROLLBACKS:
             raise TrainingError(
-                f"{told}Nothing of it was saved; the checkpoint of step "
+                f"{found}Nothing of it was saved; the checkpoint of step "
                 f"{self.checkpoint.saved_step} is good. Are these files as they should be? If so, "
                 "the same command with --on_nan=rollback continues from there with half the "
                 f"learning rate (done {self.checkpoint.rollbacks} times so far, "
@@ -272,9 +272,9 @@ class _Training:
                 " --allow_changed_flags."
             ) from bad
         strategies.agree(self.strategy, "step", self.checkpoint.step)
-        self.checkpoint.roll_back(self.model, self.say)
-        self.say(
-            f"{told}Back to the checkpoint of step {self.checkpoint.step}, with learning rates "
+        self.checkpoint.roll_back(self.model, self.report)
+        self.report(
+            f"{found}Back to the checkpoint of step {self.checkpoint.step}, with learning rates "
             f"{0.5**self.checkpoint.rollbacks:g} of the recipe's."
         )
 

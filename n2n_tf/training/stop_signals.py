@@ -17,12 +17,12 @@ class StopOnSignal(keras.callbacks.Callback):
 
     Args:
         checkpoint: `n2n_tf.training.checkpoints.Checkpoint`.
-        say: callable for lines of text.
+        report: callable for lines of text.
     """
 
-    def __init__(self, checkpoint, say):
+    def __init__(self, checkpoint, report):
         super().__init__()
-        self.checkpoint, self.say, self._number = checkpoint, say, None
+        self.checkpoint, self.report, self._number = checkpoint, report, None
 
     @contextlib.contextmanager
     def listening(self):
@@ -36,7 +36,7 @@ class StopOnSignal(keras.callbacks.Callback):
             self._number = number
             signal.signal(signal.SIGTERM, before[signal.SIGTERM])
             signal.signal(signal.SIGINT, before[signal.SIGINT])
-            self.say("Stopping after this step; a second signal stops at once.")
+            self.report("Stopping after this step; a second signal stops at once.")
 
         for number in before:
             signal.signal(number, take)

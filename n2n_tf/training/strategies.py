@@ -20,7 +20,7 @@ class StrategyError(ValueError):
     """A strategy that cannot be; the message says why and what to do."""
 
 
-def choose(name="auto", batch_size=None, say=print):
+def choose(name="auto", batch_size=None, report=print):
     """Creates a strategy; one of several workers waits here until all of them have started.
 
     Args:
@@ -29,7 +29,7 @@ def choose(name="auto", batch_size=None, say=print):
             environment variable TF_CONFIG names, or their CPUs. "auto": the last of these that
             there are machines or GPUs for.
         batch_size: int, crops in a step, over all replicas; None: not checked.
-        say: callable for lines of text.
+        report: callable for lines of text.
 
     Returns:
         `tf.distribute.Strategy`; TensorFlow's default one if there is one replica.
@@ -45,17 +45,17 @@ def choose(name="auto", batch_size=None, say=print):
     workers = _workers() if several else 1
     if workers > 1:
         _check_batch(batch_size, workers * max(gpus, 1))
-        say(f"Waiting for all {workers} workers of TF_CONFIG.")
+        report(f"Waiting for all {workers} workers of TF_CONFIG.")
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     else:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         if name == "one_device" or len(devices) == 1 or (name == "auto" and gpus < 2):
             if name not in ("auto", "one_device"):
-                say("There is one device only; it trains alone.")
+                report("There is one device only; it trains alone.")
             return tf.distribute.get_strategy()
         _check_batch(batch_size, len(devices))
         strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
-    say(f"{strategy.num_replicas_in_sync} replicas share each batch.")
+    report(f"{strategy.num_replicas_in_sync} replicas share each batch.")
     return strategy
 
 
@@ -121,11 +121,11 @@ def _gather(mine):
 
 
 @contextlib.contextmanager
-def losses_told(strategy):
+def one_error_for_lost_workers(strategy):
     """Turns the many errors that the end of another worker causes into one StrategyError."""
     try:
         yield
-    except LOST as error:
+    except WORKER_LOST_ERRORS as error:
         if not several_workers(strategy):
             raise
         raise StrategyError(
@@ -134,7 +134,7 @@ def losses_told(strategy):
         ) from error
 
 
-LOST = (
+WORKER_LOST_ERRORS = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,

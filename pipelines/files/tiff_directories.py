@@ -72,11 +72,11 @@ class TiffDirectories:
         head, value = struct.calcsize(entry), struct.calcsize(offset)
         step = head + value  # bytes of one entry
         begin = start + struct.calcsize(counter)
-        told = self._number(self._formats[0], start)
-        if told is None or not self._pay(struct.calcsize(counter) + value):
+        stated = self._number(self._formats[0], start)
+        if stated is None or not self._pay(struct.calcsize(counter) + value):
             return [], 0
         found = []
-        entries = min(told, (len(self._blob) - begin) // step)
+        entries = min(stated, (len(self._blob) - begin) // step)
         for at in range(begin, begin + entries * step, step):
             code, kind, count = struct.unpack_from(entry, self._blob, at)
             length = count * TYPE_BYTES.get(kind, 0)

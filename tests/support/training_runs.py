@@ -96,4 +96,4 @@ def stopped_after(step, recipe, images, model_dir, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(run.Checkpoint, "on_train_batch_end", dying)
         with pytest.raises(Stop):
-            train(recipe, images, model_dir, conduct=EVERY_STEP, say=lambda line: None)
+            train(recipe, images, model_dir, conduct=EVERY_STEP, report=lambda line: None)

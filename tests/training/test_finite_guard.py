@@ -55,7 +55,7 @@ def photos(tmp_path_factory):
 def whole(photos, tmp_path_factory):
     """A training that nothing happened to."""
     model_dir = tmp_path_factory.mktemp("whole")
-    train(SHORT, ImageFolder(photos, channels=1), model_dir, say=lambda line: None)
+    train(SHORT, ImageFolder(photos, channels=1), model_dir, report=lambda line: None)
     return model_dir
 
 
@@ -87,14 +87,14 @@ def test_nan_stops_at_the_first_bad_step_and_names_its_images(photos, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(run, "ProgressBar", after_step(7, poison))
         with pytest.raises(TrainingError) as caught:
-            train(SHORT, images, tmp_path, conduct=EVERY_STEP, say=lambda line: None)
+            train(SHORT, images, tmp_path, conduct=EVERY_STEP, report=lambda line: None)
     names = images_of_step(images.names, SHORT, 5, 7)
     text = str(caught.value)
     assert "step 8 (epoch 2, batch 3): the loss is nan" in text
     assert f"Images in this batch: {', '.join(names)}." in text
     assert "checkpoint of step 7 is good" in text and "--on_nan=rollback" in text
     assert steps_kept(tmp_path) == [6, 7]
-    train(SHORT, images, tmp_path, say=lambda line: None)  # without the poison
+    train(SHORT, images, tmp_path, report=lambda line: None)  # without the poison
     assert_same_end(tmp_path, whole)
 
 
@@ -120,7 +120,7 @@ def test_weights_gone_bad_are_noticed_before_they_are_saved(photos, tmp_path, mo
     apply = keras.optimizers.Adam.apply
     monkeypatch.setattr(keras.optimizers.Adam, "apply", bad_update)
     with pytest.raises(TrainingError, match=r"step 4 .*weights or optimizer state are NaN"):
-        train(SHORT, ImageFolder(photos, channels=1), tmp_path, conduct=EVERY_STEP, say=print)
+        train(SHORT, ImageFolder(photos, channels=1), tmp_path, conduct=EVERY_STEP, report=print)
     assert steps_kept(tmp_path) == [2, 3]
 
 
@@ -132,7 +132,7 @@ def test_rollback_halves_the_learning_rate_for_good(photos, tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(run, "ProgressBar", after_step(4, act))
-        train(SHORT, images, tmp_path, conduct=conduct, say=said.append)
+        train(SHORT, images, tmp_path, conduct=conduct, report=said.append)
     assert "Back to the checkpoint of step 3, with learning rates 0.5 of" in said[1]
     _, step, history = final_state(tmp_path)
     assert step == 10 and [row["learning_rate"] for row in history] == pytest.approx([5e-3] * 2)
@@ -140,7 +140,7 @@ def test_rollback_halves_the_learning_rate_for_good(photos, tmp_path, monkeypatc
     # A resume, in another process, knows: the next training of these files begins at half.
     longer = dataclasses.replace(SHORT, epochs=3)
     conduct = Conduct(allow_changed=True)
-    train(longer, images, tmp_path, conduct=conduct, say=said.append)
+    train(longer, images, tmp_path, conduct=conduct, report=said.append)
     assert final_state(tmp_path)[2][2]["learning_rate"] < 5e-3 + 1e-9
 
 
@@ -154,7 +154,7 @@ def test_rollbacks_end(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "ProgressBar", Bar)
     with pytest.raises(TrainingError, match=r"step 3 .*done 5 times so far, 5 at most"):
         conduct = Conduct(checkpoint_every="1", on_nan="rollback")
-        train(SHORT, ImageFolder(photos, channels=1), tmp_path, conduct=conduct, say=said.append)
+        train(SHORT, ImageFolder(photos, channels=1), tmp_path, conduct=conduct, report=said.append)
     assert sum("Back to the checkpoint of step 2" in line for line in said) == 5
 
 
@@ -178,7 +178,7 @@ def test_a_step_skipped_by_loss_scaling_is_no_bad_step(photos, tmp_path, monkeyp
     monkeypatch.setattr(run, "_model", with_too_large_a_scale)
     monkeypatch.setattr(finite_guard.FiniteGuard, "on_train_batch_end", with_nan_told)
     try:
-        model = train(recipe, ImageFolder(photos, channels=1), tmp_path, say=lambda line: None)
+        model = train(recipe, ImageFolder(photos, channels=1), tmp_path, report=lambda line: None)
     finally:
         keras.mixed_precision.set_global_policy("float32")
     assert 0 < len(skipped) < 20
@@ -197,10 +197,10 @@ def test_signals_save_and_stop(number, status, step, photos, tmp_path, monkeypat
         act = lambda bar: os.kill(os.getpid(), number)  # noqa: E731
         patch.setattr(run, "ProgressBar", after_step(step, act))
         with pytest.raises(TrainingStopped, match=f"after step {step}, which is saved") as caught:
-            train(SHORT, images, tmp_path, say=said.append)
+            train(SHORT, images, tmp_path, report=said.append)
     assert caught.value.status == status and signal.getsignal(number) is before
     assert steps_kept(tmp_path)[-1] == step
-    train(SHORT, images, tmp_path, say=lambda line: None)
+    train(SHORT, images, tmp_path, report=lambda line: None)
     assert_same_end(tmp_path, whole)
 
 
@@ -208,7 +208,7 @@ def test_a_thread_trains_without_signals(photos, tmp_path):
     thread = threading.Thread(
         target=train,
         args=(SHORT, ImageFolder(photos, channels=1), tmp_path),
-        kwargs={"say": lambda line: None},
+        kwargs={"report": lambda line: None},
     )
     thread.start()
     thread.join()
@@ -244,17 +244,17 @@ def test_a_data_file_lost_during_training_costs_no_step(
             batches, "available_processors", lambda: 2
         )  # many would have read all crops by then
         with pytest.raises(TrainingError, match=r"photos.*\.png.*is saved: bring the file back"):
-            train(SHORT, images, tmp_path / "model", say=lambda line: None)
+            train(SHORT, images, tmp_path / "model", report=lambda line: None)
     assert steps_kept(tmp_path / "model")[-1] >= 2  # batches made ahead are still trained on
     shutil.copytree(photos, data_dir, dirs_exist_ok=True)
-    train(SHORT, ImageFolder(data_dir, channels=1), tmp_path / "model", say=lambda line: None)
+    train(SHORT, ImageFolder(data_dir, channels=1), tmp_path / "model", report=lambda line: None)
     assert_same_end(tmp_path / "model", whole)
 
 
 def test_a_log_folder_that_vanishes_comes_back_whole(photos, tmp_path, monkeypatch, whole):
     act = lambda bar: shutil.rmtree(tmp_path / "logs")  # noqa: E731
     monkeypatch.setattr(run, "ProgressBar", after_step(7, act))
-    train(SHORT, ImageFolder(photos, channels=1), tmp_path, say=lambda line: None)
+    train(SHORT, ImageFolder(photos, channels=1), tmp_path, report=lambda line: None)
     again, before = events(tmp_path), events(whole)
     assert {tag: steps for tag, steps in again.items() if "/" not in tag} == {
         tag: steps for tag, steps in before.items() if "/" not in tag
@@ -264,7 +264,7 @@ def test_a_log_folder_that_vanishes_comes_back_whole(photos, tmp_path, monkeypat
 def test_logs_that_cannot_be_written_do_not_end_a_training(photos, tmp_path, whole):
     (tmp_path / "logs").write_text("a file where the folder should be")
     said = []
-    train(SHORT, ImageFolder(photos, channels=1), tmp_path, say=said.append)
+    train(SHORT, ImageFolder(photos, channels=1), tmp_path, report=said.append)
     assert sum("logs: cannot be written" in line for line in said) == 3
     assert_same_end(tmp_path, whole)
 
@@ -284,7 +284,7 @@ def test_killed_between_the_files_of_an_epoch(killed_in, photos, tmp_path, monke
     for folder in (tmp_path, tmp_path / "checkpoints", tmp_path / "logs"):
         (folder / ".0123456789ab.weights.h5").write_text("half")
     (tmp_path / "checkpoints" / "000000011.weights.h5").write_text("no JSON yet")
-    train(SHORT, images, tmp_path, say=lambda line: None)
+    train(SHORT, images, tmp_path, report=lambda line: None)
     assert_same_end(tmp_path, whole)
     assert (tmp_path / "network.keras").exists()
     assert events(tmp_path) == events(whole)
@@ -299,7 +299,7 @@ def test_nothing_begins_anew_over_damaged_checkpoints(photos, tmp_path, whole):
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     said = []
     with pytest.raises(TrainingError, match=r"all 2 checkpoints are damaged\. Nothing was"):
-        train(SHORT, ImageFolder(photos, channels=1), tmp_path, say=said.append)
+        train(SHORT, ImageFolder(photos, channels=1), tmp_path, report=said.append)
     assert len(said) == 2 and all("checksum is wrong" in line for line in said)
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
@@ -311,7 +311,7 @@ def test_a_number_changed_in_the_history_is_damage_too(photos, tmp_path, whole):
     progress["history"][0]["loss"] += 1e-9
     newest.write_text(json.dumps(progress))
     said = []
-    train(SHORT, ImageFolder(photos, channels=1), tmp_path, say=said.append)
+    train(SHORT, ImageFolder(photos, channels=1), tmp_path, report=said.append)
     assert "000000010.json is damaged (its checksum is wrong)" in said[0]
     assert_same_end(tmp_path, whole)
 
@@ -327,20 +327,20 @@ def test_changed_flags_are_allowed_on_request_and_recorded(photos, tmp_path, who
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     images, allow = ImageFolder(photos, channels=1), Conduct(allow_changed=True)
     changed = dataclasses.replace(SHORT, epochs=3, gamma=1.0)
-    train(changed, images, tmp_path, conduct=allow, say=lambda line: None)
+    train(changed, images, tmp_path, conduct=allow, report=lambda line: None)
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["recipe"] == dataclasses.asdict(changed)
     (change,) = record["changes"]
     assert change["step"] == 10
     assert change["changed"] == ["gamma was 2.0, is 1.0", "epochs was 2, is 3"]
     assert [row["gamma"] for row in final_state(tmp_path)[2]] == pytest.approx([1, 2, 1])
-    train(changed, images, tmp_path, say=lambda line: None)  # it is this training's recipe now
+    train(changed, images, tmp_path, report=lambda line: None)  # it is this training's recipe now
     wider = dataclasses.replace(changed, features=6)
     with pytest.raises(TrainingError, match="another shape: features was 4, is 6"):
         train(wider, images, tmp_path, conduct=allow)
     averaged = dataclasses.replace(changed, ema_decay=0.9)
     with pytest.raises(TrainingError, match="does not fit the network and optimizer"):
-        train(averaged, images, tmp_path, conduct=allow, say=print)
+        train(averaged, images, tmp_path, conduct=allow, report=print)
     assert json.loads((tmp_path / "run.json").read_text()) == record
 
 
@@ -379,14 +379,14 @@ def test_a_disk_in_trouble_costs_no_checkpoint(
         with pytest.raises(
             TrainingError, match=r"step 4 cannot be written \(.*\)\. The one of step 3 is"
         ):
-            train(SHORT, images, small_disk / "run", conduct=EVERY_STEP, say=lambda line: None)
+            train(SHORT, images, small_disk / "run", conduct=EVERY_STEP, report=lambda line: None)
     assert steps_kept(small_disk / "run") == [2, 3]
     if trouble == "read-only":
         with pytest.raises((OSError, TrainingError), match="Read-only file system"):
-            train(SHORT, images, small_disk / "run", conduct=EVERY_STEP, say=lambda line: None)
+            train(SHORT, images, small_disk / "run", conduct=EVERY_STEP, report=lambda line: None)
         subprocess.run(["umount", folder], check=True)
     filler.unlink(missing_ok=True)
-    train(SHORT, images, small_disk / "run", say=lambda line: None)
+    train(SHORT, images, small_disk / "run", report=lambda line: None)
     assert_same_end(small_disk / "run", whole)
 
 
@@ -394,7 +394,7 @@ def test_a_full_disk_is_found_out_before_the_first_step(small_disk, photos):
     filler = pathlib.Path(small_disk / "filler")
     filler.write_bytes(bytes(385_000))
     with pytest.raises(TrainingError, match="step 0 cannot be written"):
-        train(SHORT, ImageFolder(photos, channels=1), small_disk / "run", say=print)
+        train(SHORT, ImageFolder(photos, channels=1), small_disk / "run", report=print)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def uninterrupted(photos, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(networks.NETWORKS, "two", (two_convolutions, 1, 2))
         model_dir = tmp_path_factory.mktemp("whole")
-        train(RECIPE, ImageFolder(photos, channels=1), model_dir, say=lambda line: None)
+        train(RECIPE, ImageFolder(photos, channels=1), model_dir, report=lambda line: None)
     return model_dir
 
 
@@ -91,7 +91,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(
     images = ImageFolder(photos, channels=1)
     stopped_after(stop_after, RECIPE, images, tmp_path, monkeypatch)
     said = []
-    train(RECIPE, images, tmp_path, say=said.append)
+    train(RECIPE, images, tmp_path, report=said.append)
     # The last step of an epoch is kept together with the epoch's figures, or done again.
     next_step = stop_after if stop_after % 10 == 0 else stop_after + 1
     assert said[0] == f"Continuing at step {next_step} of 30."
@@ -110,7 +110,7 @@ def test_the_final_network_holds_the_moving_averages(photos, tmp_path):
         # A checkpoint is written before; a callback of ours rides along with the progress bar.
         bar = run.ProgressBar
         patch.setattr(run, "ProgressBar", type("Bar", (Steps, bar), {}))
-        model = train(recipe, ImageFolder(photos, channels=1), tmp_path, say=lambda line: None)
+        model = train(recipe, ImageFolder(photos, channels=1), tmp_path, report=lambda line: None)
     expected = [w.astype(np.float64) for w in weights[0]]
     for step in weights[1:]:
         expected = [0.9 * e + 0.1 * w for e, w in zip(expected, step, strict=True)]
@@ -126,15 +126,15 @@ def test_the_final_network_holds_the_moving_averages(photos, tmp_path):
 def test_averages_survive_a_stop_bit_for_bit(stop_after, photos, tmp_path, monkeypatch):
     recipe = dataclasses.replace(RECIPE, ema_decay=0.9)
     images = ImageFolder(photos, channels=1)
-    train(recipe, images, tmp_path / "whole", say=lambda line: None)
+    train(recipe, images, tmp_path / "whole", report=lambda line: None)
     stopped_after(stop_after, recipe, images, tmp_path / "stopped", monkeypatch)
-    train(recipe, images, tmp_path / "stopped", say=lambda line: None)
+    train(recipe, images, tmp_path / "stopped", report=lambda line: None)
     assert_same_end(tmp_path / "stopped", tmp_path / "whole")
     one, other = (Denoiser.load(tmp_path / n).network.get_weights() for n in ("stopped", "whole"))
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
     # A training that is complete returns what it saved, too.
-    again = train(recipe, images, tmp_path / "whole", say=lambda line: None)
+    again = train(recipe, images, tmp_path / "whole", report=lambda line: None)
     for a, b in zip(again.network.get_weights(), other, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -142,7 +142,7 @@ def test_averages_survive_a_stop_bit_for_bit(stop_after, photos, tmp_path, monke
 def test_a_complete_training_is_not_trained_further(uninterrupted, photos):
     before = final_state(uninterrupted)
     said = []
-    train(RECIPE, ImageFolder(photos, channels=1), uninterrupted, say=said.append)
+    train(RECIPE, ImageFolder(photos, channels=1), uninterrupted, report=said.append)
     assert "complete (3 epochs)" in said[0]
     assert final_state(uninterrupted)[1:] == before[1:]
 
@@ -154,11 +154,11 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     with monkeypatch.context() as patch:
         patch.setattr(run.SavedNetwork, "on_epoch_end", _raise_in_epoch_2)
         with pytest.raises(Stop):
-            train(RECIPE, images, tmp_path, say=lambda line: None)
+            train(RECIPE, images, tmp_path, report=lambda line: None)
     newest = sorted((tmp_path / "checkpoints").glob("*.h5"))[-1]
     newest.write_bytes(newest.read_bytes()[:-100])
     said = []
-    train(RECIPE, images, tmp_path, say=said.append)
+    train(RECIPE, images, tmp_path, report=said.append)
     assert "000000020.json is damaged" in said[0] and "step 11 of 30" in said[1]
     assert_same_end(tmp_path, uninterrupted)
 
@@ -187,7 +187,7 @@ def test_validation_scores_are_logged(photos, tmp_path):
     said = []
     recipe = dataclasses.replace(RECIPE, epochs=1)
     clean = [("moon.png", data.moon()[:64, :64, None])]
-    train(recipe, ImageFolder(photos, channels=1), tmp_path, clean, say=said.append)
+    train(recipe, ImageFolder(photos, channels=1), tmp_path, clean, report=said.append)
     tags = set(events(tmp_path))
     assert {"val_psnr", "val_ssim", "clean_noisy_denoised/moon.png"} <= tags
 
@@ -234,12 +234,12 @@ def started_from(tmp_path, photos, model, **more):
         RECIPE, epochs=1, learning_rate=1e-30, initial_model=str(model), **more
     )
     lines = []
-    trained = train(recipe, ImageFolder(photos, channels=1), tmp_path / "new", say=lines.append)
+    trained = train(recipe, ImageFolder(photos, channels=1), tmp_path / "new", report=lines.append)
     return trained.network.get_weights(), "\n".join(lines)
 
 
 def test_a_training_starts_from_another_ones_weights(photos, tmp_path):
-    before = train(RECIPE, ImageFolder(photos, channels=1), tmp_path / "old", say=str)
+    before = train(RECIPE, ImageFolder(photos, channels=1), tmp_path / "old", report=str)
     weights, told = started_from(tmp_path, photos, tmp_path / "old")
     for new, old in zip(weights, before.network.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
@@ -248,17 +248,17 @@ def test_a_training_starts_from_another_ones_weights(photos, tmp_path):
 
 def test_a_training_that_continues_does_not_start_again(photos, tmp_path):
     images = ImageFolder(photos, channels=1)
-    train(RECIPE, images, tmp_path / "old", say=str)
+    train(RECIPE, images, tmp_path / "old", report=str)
     recipe = dataclasses.replace(RECIPE, initial_model=str(tmp_path / "old"))
-    done = train(recipe, images, tmp_path / "new", say=str).network.get_weights()
+    done = train(recipe, images, tmp_path / "new", report=str).network.get_weights()
     shutil.rmtree(tmp_path / "old")  # not needed any more
-    again = train(recipe, images, tmp_path / "new", say=str).network.get_weights()
+    again = train(recipe, images, tmp_path / "new", report=str).network.get_weights()
     for one, other in zip(done, again, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_a_model_that_does_not_fit_is_refused_by_name(photos, tmp_path):
-    train(RECIPE, ImageFolder(photos, channels=1), tmp_path / "old", say=str)
+    train(RECIPE, ImageFolder(photos, channels=1), tmp_path / "old", report=str)
     with pytest.raises(TrainingError, match=r"old: no training can start .*another width"):
         started_from(tmp_path, photos, tmp_path / "old", features=5)
     assert not (tmp_path / "new/run.json").exists()

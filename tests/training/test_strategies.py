@@ -143,9 +143,9 @@ def test_skipped_steps_survive_a_stop_bit_for_bit(photos, tmp_path, monkeypatch)
     recipe = dataclasses.replace(RECIPE, precision="mixed_float16", ema_decay=0.9, epochs=2)
     images = ImageFolder(photos, channels=1, white_level=16)  # so bright that some steps overflow
     try:
-        whole = train(recipe, images, tmp_path / "whole", say=lambda line: None)
+        whole = train(recipe, images, tmp_path / "whole", report=lambda line: None)
         stopped_after(3, recipe, images, tmp_path / "stopped", monkeypatch)
-        train(recipe, images, tmp_path / "stopped", conduct=EVERY_STEP, say=lambda line: None)
+        train(recipe, images, tmp_path / "stopped", conduct=EVERY_STEP, report=lambda line: None)
     finally:
         keras.mixed_precision.set_global_policy("float32")
     assert 0 < int(whole.optimizer.iterations.numpy()) < 20

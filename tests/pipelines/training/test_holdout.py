@@ -72,7 +72,7 @@ def test_the_papers_trainings_hold_none_out():
 def test_held_out_images_are_recorded_scored_and_never_trained_on(photos, tmp_path):
     recipe, said = dataclasses.replace(SHORT, holdout=0.3), []
     images = ImageFolder(photos, channels=1)
-    train(recipe, images, tmp_path, say=said.append)
+    train(recipe, images, tmp_path, report=said.append)
     held_out = json.loads((tmp_path / "run.json").read_text())["data"]["held_out"]
     assert held_out == choose_held_out(images.names, 0.3, seed=0) and len(held_out) == 2
     assert "Held out for val_loss: 2 images" in said[1]
@@ -81,4 +81,4 @@ def test_held_out_images_are_recorded_scored_and_never_trained_on(photos, tmp_pa
     assert events(tmp_path)["val_loss"] == {i + 1: np.float32(x) for i, x in enumerate(losses)}
     assert final_state(tmp_path)[1] == 2 * 3  # three images, two crops, two per batch
     with pytest.raises(TrainingError, match=r"holdout was 0.3, is None"):
-        train(SHORT, images, tmp_path, say=said.append)
+        train(SHORT, images, tmp_path, report=said.append)
