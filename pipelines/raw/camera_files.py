@@ -34,6 +34,13 @@ _ORIENTATION_OF_FLIP = {0: 1, 1: 2, 3: 3, 2: 4, 4: 5, 6: 6, 7: 7, 5: 8}
 # EXIF data that TIFF/EP cameras keep in the main directory.
 _EXIF_CODES = {33434, 33437, 34850, 34855, 36867, *range(37377, 37387)}
 
+_DATE_TAKEN = 36867
+
+# What raws begin with that keep no TIFF directories: Canon, Fujifilm, Foveon, Minolta, QuickTake,
+# Phantom, Arri, Nokia, JPEGs with a raw at their end.
+_HEADERS = (b"II\x1a\0\0\0HEAP", b"FUJIFILM", b"FOVb", b"\0MRM", b"qktk", b"qktn", b"CI", b"ARRI",
+            b"NOKIA", b"\xff\xd8", b"PXN", b"DSC-Image", b"PWAD", b"RAWA", b"XPDS")  # fmt: skip
+
 # Lossless JPEG stores at most 8 pixels in a byte. LibRaw fills up what a file claims and has not,
 # for minutes.
 _MAX_PIXELS_PER_BYTE = 64
@@ -62,6 +69,7 @@ def read_raw(path: str | os.PathLike) -> RawFrame:
     path = Path(path)
     metadata = _metadata_of(path)
     _refuse_by_tags(path, metadata)
+    _refuse_without_header(path, metadata)
     try:
         with rawpy.imread(str(path)) as raw:
             _refuse_by_size(path, raw)
@@ -155,6 +163,19 @@ def _refuse_by_tags(path: Path, metadata: Metadata) -> None:
         raise RawFileError(f"{path}: {_NO_MOSAIC}")
 
 
+def _refuse_without_header(path: Path, metadata: Metadata) -> None:
+    """Refuses bare sensor values, of which LibRaw would guess the camera by their number."""
+    if path.suffix.lower() != ".raw" or metadata.directories:
+        return
+    with open(path, "rb") as file:
+        start = file.read(16)
+    if not start.startswith(_HEADERS) and start[4:8] != b"ftyp":
+        raise RawFileError(
+            f"{path}: holds no header, only values that any camera may have written. Say what they "
+            "are: --raw_shape=HEIGHT,WIDTH --raw_dtype --raw_pattern --black --white."
+        )
+
+
 def _refuse_larger_jpegs(path: Path, directory: Directory) -> None:
     """Refuses JPEGs larger than their tile, which LibRaw would decode for minutes."""
     sides = [first_number(directory.get(tile) or directory.get(all_), 0) for tile, all_ in _SIDES]
@@ -240,7 +261,7 @@ def _frame_of(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawFrame:
         white=_clip_level(raw, black.max()),
         orientation=_ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
         color_matrix=_color_matrix(raw, metadata),
-        neutral=_neutral(raw),
+        neutral=_neutral(path, raw, metadata),
         make=first_text(metadata.find(tiff_tags.MAKE)),
         model=first_text(metadata.find(tiff_tags.MODEL)),
         iso=_positive(first_number(exif.get(tiff_tags.ISO))),
@@ -260,12 +281,14 @@ def _clip_level(raw: rawpy.RawPy, black: float) -> int:
     return int(min([raw.white_level, *channels]))
 
 
-def _color_matrix(raw: rawpy.RawPy, metadata: Metadata) -> np.ndarray:
-    """XYZ to camera RGB for daylight: the DNG's own, else LibRaw's, else a measured one."""
+def _color_matrix(raw: rawpy.RawPy, metadata: Metadata) -> np.ndarray | None:
+    """XYZ to camera RGB for daylight: a DNG's own or None, else LibRaw's, else a measured one."""
     both = dng_tags.COLOR_MATRIX_2, dng_tags.COLOR_MATRIX_1  # the second, if any, is for daylight
     for values in (tag_values(metadata.find(code)) for code in both):
         if len(values) == 9:
             return np.reshape(values, (3, 3))
+    if metadata.find(tiff_tags.DNG_VERSION) is not None:
+        return None
     matrix = np.asarray(raw.rgb_xyz_matrix, np.float64)[:3]
     return matrix if np.abs(matrix).sum(axis=1).min() > 0 else _measured_color_matrix(raw)
 
@@ -299,13 +322,29 @@ def _measured_color_matrix(raw: rawpy.RawPy) -> np.ndarray:
     return np.linalg.inv(to_srgb) @ SRGB_FROM_XYZ * (daylight[1] / daylight)[:, None]
 
 
-def _neutral(raw: rawpy.RawPy) -> tuple[float, float, float]:
-    """Camera RGB of a neutral object: the inverse of the as-shot, else daylight, multipliers."""
-    for gains in (raw.camera_whitebalance, raw.daylight_whitebalance):
-        gains = np.asarray(gains, np.float64)[:3]
-        if np.isfinite(gains).all() and gains.min() > 0:
-            return tuple((gains[1] / gains).tolist())
-    return (1.0, 1.0, 1.0)
+def _neutral(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> tuple[float, float, float] | None:
+    """Camera RGB of a neutral object: the inverse of the multipliers with which LibRaw opens it.
+
+    A camera's automatic white balance that its file does not hold is then the one that LibRaw
+    makes of the picture. None for a DNG without AsShotNeutral: its result has none either.
+    """
+    dng = metadata.find(tiff_tags.DNG_VERSION) is not None
+    if dng and metadata.find(dng_tags.AS_SHOT_NEUTRAL) is None:
+        return None
+    neutral = _inverse(raw.camera_whitebalance)
+    if neutral is None:
+        with rawpy.imread(str(path)) as another:  # development changes what is asked of `raw`
+            another.postprocess(use_camera_wb=True, half_size=True)
+            neutral = _inverse(another.auto_whitebalance)
+    return neutral or (1.0, 1.0, 1.0)
+
+
+def _inverse(gains) -> tuple[float, float, float] | None:
+    """Multipliers of R, G, B to the colour that they make neutral; None for unusable ones."""
+    gains = np.asarray(gains if gains is not None else (), np.float64)[:3]
+    if len(gains) < 3 or not np.isfinite(gains).all() or gains.min() <= 0:
+        return None
+    return tuple((gains[1] / gains).tolist())
 
 
 def _exif_of(raw: rawpy.RawPy, metadata: Metadata) -> Directory:
@@ -316,6 +355,9 @@ def _exif_of(raw: rawpy.RawPy, metadata: Metadata) -> Directory:
         if tag is not None:
             exif.setdefault(code, tag)
     shot = raw.other
+    if shot.timestamp and shot.timestamp.year > 1970:
+        taken = shot.timestamp.strftime("%Y:%m:%d %H:%M:%S")
+        exif.setdefault(_DATE_TAKEN, make_tag(tiff_tags.ASCII, taken))
     for code, kind, value in (
         (tiff_tags.ISO, tiff_tags.SHORT, min(shot.iso_speed, 65535)),
         (tiff_tags.EXPOSURE_TIME, tiff_tags.RATIONAL, shot.shutter_speed),

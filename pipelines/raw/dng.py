@@ -125,9 +125,11 @@ def _camera_directory(frame: RawFrame, carried: Directory) -> Directory:
         tiff_tags.MAKE: make_tag(ASCII, frame.make or "Unknown"),
         tiff_tags.MODEL: make_tag(ASCII, frame.model or "Unknown"),
         dng_tags.UNIQUE_CAMERA_MODEL: make_tag(ASCII, name),
-        dng_tags.AS_SHOT_NEUTRAL: make_tag(RATIONAL, frame.neutral),
     }
-    if dng_tags.COLOR_MATRIX_1 not in carried:
+    if frame.neutral is not None:
+        tags[dng_tags.AS_SHOT_NEUTRAL] = make_tag(RATIONAL, frame.neutral)
+    silent = frame.color_matrix is None and frame.neutral is None  # as a DNG may be: so is this
+    if dng_tags.COLOR_MATRIX_1 not in carried and not silent:
         tags[dng_tags.COLOR_MATRIX_1] = make_tag(SRATIONAL, np.ravel(matrix))
         tags[dng_tags.ILLUMINANT_1] = make_tag(SHORT, _D65)
     if frame.path:

@@ -14,13 +14,15 @@ DEFAULT_SCALE, DEFAULT_CROP_ORIGIN, DEFAULT_CROP_SIZE = 50718, 50719, 50720
 COLOR_MATRIX_1, COLOR_MATRIX_2, ILLUMINANT_1 = 50721, 50722, 50778
 UNIQUE_CAMERA_MODEL, AS_SHOT_NEUTRAL, ORIGINAL_NAME = 50708, 50728, 50827
 
+AS_SHOT_WHITE_XY = 50729  # the same as a chromaticity, instead of it
 # Description, date, artist, copyright: carried from every raw.
 _DESCRIPTIVE = {270, 306, 315, 33432}
 # Carried from DNGs, where they are defined: camera name, matrices, calibration, white balance,
-# baseline exposure and sharpness, camera profile. Not: AsShotWhiteXY (it contradicts
-# AsShotNeutral), digests, private data, previews.
+# baseline exposure and sharpness, camera profile. Not: digests, private data, previews.
 _CAMERA = {UNIQUE_CAMERA_MODEL, *range(50721, 50729), 50730, 50732, 50734, 50739}
 _CAMERA |= {50778, 50779, 50931, 50932, 50933, *range(50936, 50943), 50964, 50965, 50981, 50982}
+# Serial number, lens; CinemaDNG: time codes, frame rate, T-stop, reel, camera label.
+_CAMERA |= {50735, 50736, 51043, 51044, 51058, 51081, 51105}
 _CAMERA |= {51107, 51108, 51109, 51110, 52529, 52530, 52531, 52532, 52536}
 # The same, but they belong beside the pixels: scale, crop, green split, chroma blur, anti-alias
 # strength, and opcode lists 2 and 3 (lens shading, distortion), whose places count from the
@@ -34,6 +36,8 @@ def tags_to_carry(metadata: Metadata) -> Directory:
     codes = set(_DESCRIPTIVE)
     if metadata.find(tiff_tags.DNG_VERSION) is not None:
         codes |= _CAMERA | _BESIDE_PIXELS
+        if metadata.find(AS_SHOT_NEUTRAL) is None:
+            codes.add(AS_SHOT_WHITE_XY)
     found = {code: metadata.find(code) for code in sorted(codes)}
     return {code: tag for code, tag in found.items() if tag is not None}
 

@@ -24,7 +24,7 @@ class RawFrame:
         white: the level at which pixels clip, in raw units, the same for all colours.
         orientation: EXIF orientation 1 to 8; the mosaic itself is never rotated.
         color_matrix: float64 `[3, 3]`, CIE XYZ to camera RGB for daylight D65; None if unknown.
-        neutral: camera R, G, B of a neutral object as shot, green = 1.
+        neutral: camera R, G, B of a neutral object as shot, green = 1; None if a DNG does not say.
         make: camera maker, "" if unknown.
         model: camera model, "" if unknown.
         iso: ISO speed, None if unknown.
@@ -44,7 +44,7 @@ class RawFrame:
     white: int
     orientation: int = 1
     color_matrix: np.ndarray | None = None
-    neutral: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    neutral: tuple[float, float, float] | None = (1.0, 1.0, 1.0)
     make: str = ""
     model: str = ""
     iso: float | None = None

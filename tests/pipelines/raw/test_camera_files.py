@@ -270,3 +270,11 @@ def test_a_jpeg_larger_than_its_tile_is_refused_before_it_is_decoded(tmp_path):
     path.write_bytes(data[: frame + 5] + b"\xff\xff\xff\xff" + data[frame + 9 :])
     with pytest.raises(RawFileError, match="damaged or larger than its tile"):
         read_raw(path)
+
+
+def test_bare_values_are_refused_even_if_their_number_is_that_of_some_camera(tmp_path):
+    """LibRaw takes 787456 bytes for a Creative PC-CAM 600."""
+    path = tmp_path / "dump.raw"
+    path.write_bytes(bytes(range(256)) * 3076)
+    with pytest.raises(RawFileError, match=r"holds no header.*--raw_shape=HEIGHT,WIDTH"):
+        read_raw(path)

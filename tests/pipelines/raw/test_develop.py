@@ -5,14 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 import rawpy
+import tifffile
 from dng_samples import COLOR_MATRIX, random_mosaic, write_sample
 from skimage import data
 
+from n2n_tf.pipelines.raw import camera_files
 from n2n_tf.pipelines.raw.bayer import PATTERNS
 from n2n_tf.pipelines.raw.camera_files import read_raw
 from n2n_tf.pipelines.raw.develop import develop, develop_side_by_side
 from n2n_tf.pipelines.raw.dng import SRGB_FROM_XYZ, write_dng
 from n2n_tf.pipelines.raw.frame import RawFileError, RawFrame, denormalise, normalise
+from n2n_tf.pipelines.raw.tiff_tags import Metadata
 
 CAMERA_FROM_SRGB = COLOR_MATRIX @ np.linalg.inv(SRGB_FROM_XYZ)
 BLACK, WHITE = (510, 512, 514, 516), 16383
@@ -132,3 +135,63 @@ def test_results_of_another_picture_are_refused(tmp_path):
     other = write_sample(tmp_path / "b.dng", random_mosaic(26, 30))
     with pytest.raises(RawFileError, match="the DNG that was made from this source"):
         develop_side_by_side(source, other)
+
+
+def tags_of(path):
+    with tifffile.TiffFile(path) as tiff:
+        return {tag.code: tag.value for tag in tiff.pages.first.tags}
+
+
+@pytest.mark.parametrize("without", [(50728,), (50728, 50721, 50778)])
+def test_a_dng_that_does_not_say_its_white_gives_one_that_does_not(tmp_path, without):
+    mosaic = photographed(data.astronaut()[:128, :128], "RGGB", (64,) * 4, 4095).mosaic
+    source = write_sample(tmp_path / "a.dng", mosaic, without=without)
+    frame = read_raw(source)
+    assert frame.neutral is None
+    path = write_dng(tmp_path / "b.dng", frame, mosaic)
+    assert not {50728, *without} & set(tags_of(path))
+    np.testing.assert_array_equal(develop(source), develop(path))
+
+
+def test_a_white_in_xy_stays_one(tmp_path):
+    mosaic = photographed(data.astronaut()[:128, :128], "RGGB", (64,) * 4, 4095).mosaic
+    as_xy = (50729, 5, 2, (3457, 10000, 3585, 10000), True)
+    source = write_sample(tmp_path / "a.dng", mosaic, without=(50728,), more=(as_xy,))
+    path = write_dng(tmp_path / "b.dng", read_raw(source), mosaic)
+    assert tags_of(path)[50729] == tags_of(source)[50729] and 50728 not in tags_of(path)
+    np.testing.assert_array_equal(develop(source), develop(path))
+
+
+def test_an_automatic_white_that_a_camera_did_not_store_is_the_developers(tmp_path, monkeypatch):
+    """As in Canon's D30: LibRaw gives -1 for red and balances the picture itself."""
+
+    class Camera:
+        camera_whitebalance = (-1.0, 0.98, 1.0, 0.0)
+        auto_whitebalance = None
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def postprocess(self, **_):
+            self.auto_whitebalance = (1.0, 1.25, 2.5, 1.25)
+
+    monkeypatch.setattr(camera_files.rawpy, "imread", lambda path: Camera())
+    neutral = camera_files._neutral(tmp_path, Camera(), Metadata())
+    np.testing.assert_allclose(neutral, [1.25, 1.0, 0.5])
+
+
+def test_time_codes_serial_number_and_lens_stay(tmp_path):
+    more = [
+        (50735, "s", 0, "S-1234", True),
+        (51043, "B", 8, bytes(range(8)), True),
+        (51044, 10, 1, (24000, 1001), True),
+        (51105, "s", 0, "A", True),
+    ]
+    mosaic = random_mosaic(24, 30)
+    source = write_sample(tmp_path / "a.dng", mosaic, more=more)
+    path = write_dng(tmp_path / "b.dng", read_raw(source), mosaic)
+    before, after = tags_of(source), tags_of(path)
+    assert {code: after[code] for code, *_ in more} == {code: before[code] for code, *_ in more}
