@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from n2n_tf.model_files.info import ModelInfo
-from n2n_tf.networks.padding import reflect_pad, round_up
+from n2n_tf.pipelines.padding import reflect_pad, round_up
 
 
 @dataclasses.dataclass(frozen=True)

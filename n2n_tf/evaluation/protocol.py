@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 
 from n2n_tf.evaluation.metrics import psnr, ssim
-from n2n_tf.networks.padding import reflect_pad, round_up
 from n2n_tf.pipelines.files.image_files import (
     to_float,
     to_integer,
 )
 from n2n_tf.pipelines.noise.synthetic import RAW_KINDS, add_noise, add_noise_numpy
+from n2n_tf.pipelines.padding import reflect_pad, round_up
 
 SEED = 101
 PAPER_REPEATS = {"Kodak": 10, "BSD300": 3, "Set14": 20}  # noise realisations per image

@@ -25,9 +25,9 @@ from n2n_tf.export import litert_probe
 from n2n_tf.export.sample_images import judging_cases, photos, with_noise
 from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.model_files.tflite_domain import decode, encode, finish
-from n2n_tf.networks.padding import reflect_pad, round_up
 from n2n_tf.networks.reach import reach
 from n2n_tf.pipelines.files.embedded_photos import SECOND_SET
+from n2n_tf.pipelines.padding import reflect_pad, round_up
 from n2n_tf.pipelines.processors import available_processors
 
 # Signs of a graph that is no static one, or that runs nowhere but beside TensorFlow.

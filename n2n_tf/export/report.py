@@ -6,8 +6,8 @@ import pathlib
 from n2n_tf.denoising.tiling import Tiling, plan_tiles
 from n2n_tf.export.measure import Figures
 from n2n_tf.model_files.info import read_info
-from n2n_tf.networks.padding import round_up
 from n2n_tf.pipelines.files.atomic_files import atomic_file
+from n2n_tf.pipelines.padding import round_up
 from n2n_tf.pipelines.processors import available_processors
 
 REPORT_FILE = "report.md"

@@ -4,10 +4,10 @@ import numpy as np
 
 from n2n_tf.evaluation.clean_images import load_clean
 from n2n_tf.model_files.tflite_domain import encode
-from n2n_tf.networks.padding import reflect_pad
 from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, SECOND_SET, embedded_photo
 from n2n_tf.pipelines.files.image_files import to_channels, to_float
 from n2n_tf.pipelines.noise.synthetic import add_noise, parse_noise
+from n2n_tf.pipelines.padding import reflect_pad
 from n2n_tf.pipelines.raw import bayer
 from n2n_tf.pipelines.raw.cache import list_raws
 from n2n_tf.pipelines.raw.camera_files import read_raw

@@ -14,7 +14,7 @@ from n2n_tf.export.saved_model import TOLERANCE, write_saved_model
 from n2n_tf.model_files.keras_file import as_float32
 from n2n_tf.model_files.tflite_domain import CALIBRATED, INPUTS, rounding_step
 from n2n_tf.model_files.tflite_file import add_measured, write_tflite
-from n2n_tf.networks.padding import round_up
+from n2n_tf.pipelines.padding import round_up
 
 PRECISIONS = {
     "float32": "32-bit weights and arithmetic",

@@ -19,8 +19,8 @@ from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.model_files import shipped
 from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.keras_file import as_float32, describe, load_network
-from n2n_tf.networks.padding import reflect_pad, round_up
 from n2n_tf.networks.unet import unet
+from n2n_tf.pipelines.padding import reflect_pad, round_up
 
 INFO = {"network": "small", "channels": 3, "size_multiple": 4, "halo": 8}
 KNOWN = ModelInfo(**INFO)

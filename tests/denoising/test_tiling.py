@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from n2n_tf.denoising.tiling import Tiling, denoise_tiled
 from n2n_tf.denoising.tiling import plan_tiles as planned_with
-from n2n_tf.networks.padding import reflect_pad, reflect_pad_batch, round_up
+from n2n_tf.networks.padding import reflect_pad_batch
 from n2n_tf.networks.unet import HALO, SIZE_MULTIPLE, unet
+from n2n_tf.pipelines.padding import reflect_pad, round_up
 
 
 def plan_tiles(height, width, tile, halo, size_multiple):

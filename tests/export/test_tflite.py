@@ -17,11 +17,11 @@ from n2n_tf.export.replacing import ExportError
 from n2n_tf.export.tflite import PRECISIONS, Variant, export_tflite
 from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.model_files.keras_file import describe
-from n2n_tf.networks.padding import reflect_pad
 from n2n_tf.networks.unet import unet
 from n2n_tf.networks.unet_mobile import unet_mobile
 from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, SECOND_SET, embedded_photo
 from n2n_tf.pipelines.files.image_files import to_float, write_image
+from n2n_tf.pipelines.padding import reflect_pad
 
 LEVELS = {"black_level": [64.0] * 4, "white_level": 1023.0}
 
