@@ -12,6 +12,9 @@ A model of camera raw, on photographs unprocessed to linear raw; figures are of 
 
   n2n-evaluate --model runs/raw --data_dir Kodak --noise raw:0.004,0.0001
 
+What is scored is the network alone, here and in the validation of a training run. n2n-denoise also
+gives back what a network took away beyond noise; with that, models are scored by n2n-models.
+
 The noisy images themselves, which needs no model and checks the protocol:
 
   n2n-evaluate --model noisy --data_dir Kodak --noise gauss25 --repeats 1
@@ -89,6 +92,8 @@ def main(arguments):
         denoise = None if MODEL.value == "noisy" else Denoiser.load(MODEL.value)
     raw = noise.kind in RAW_KINDS
     channels = denoise.channels if denoise else 4 if raw else 3
+    if raw and denoise:
+        print("The network alone is scored, without the levels and detail that n2n-denoise keeps.")
     if (channels == 4) != raw:
         raise ValueError(
             f"--noise={NOISE.value}, --model={MODEL.value}: raw noise goes with a model of 4 "

@@ -18,6 +18,7 @@ The photographs that scikit-image ships are measured too, always. A data set is 
 its folder. Users of the models need none of this: n2n-denoise --list_models.
 """
 
+import functools
 import pathlib
 import re
 import sys
@@ -65,16 +66,16 @@ def add():
         raise ValueError(f"--name={NAME.value}: of small letters, digits and underscores only.")
     folders = _folders()
     program.import_tensorflow()
+    from n2n_tf.model_files import shipped
     from n2n_tf.shipping import cards, figures
     from n2n_tf.shipping.add import add_model
 
     stated = DATA, DATA_LICENSE, HARDWARE, LICENSE, START, EARLIER_HOURS
     facts = {holder.name: holder.value for holder in stated}
-    folder = add_model(NAME.value, MODEL.value, facts, OVERWRITE.value)
-    rows = figures.measure(NAME.value, folders, _progress)
-    figures.save_results(NAME.value, rows)
+    measure = functools.partial(figures.measure, folders=folders, progress=_progress)
+    folder = add_model(NAME.value, MODEL.value, facts, OVERWRITE.value, measure)
     cards.write_cards()
-    _print(NAME.value, rows)
+    _print(NAME.value, shipped.results_of(NAME.value)["results"])
     print(f"wrote {folder}, and the table of all models")
 
 

@@ -12,7 +12,8 @@ of the noisy blocks and of the denoised ones; '--model noisy' needs no model:
   n2n-sidd evaluate --model runs/sidd --data_dir SIDD_Validation --output results.json
 
 Both are taken on floats. Raws are dark: rounding the ground truth to 8 bits, as for photographs,
-costs a good result decibels, and truncating it, as some published code does, more of them.
+costs a good result decibels, and truncating it, as some published code does, more of them. What is
+scored and submitted is the network alone, without the levels and detail that n2n-denoise keeps.
 
 Denoise the benchmark blocks (BenchmarkNoisyBlocksRaw.mat) into SubmitRaw.csv and SubmitRaw.mat:
 

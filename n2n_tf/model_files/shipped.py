@@ -14,7 +14,8 @@ DEFAULTS = {"gray": "unet_gray_gauss5_50", "RGB": "unet_rgb_gauss5_50", "raw": "
 
 def shipped_models():
     """Names of the models in `saved_models/`, sorted."""
-    return sorted(file.parent.name for file in SHIPPED.glob(f"*/{NETWORK_FILE}"))
+    found = (file.parent.name for file in SHIPPED.glob(f"*/{NETWORK_FILE}"))
+    return sorted(name for name in found if not name.startswith("."))
 
 
 def info_of(name):

@@ -1,28 +1,33 @@
 """A finished training run becomes a shipped model."""
 
+import contextlib
 import json
 import os
 import pathlib
 import shutil
-import time
+import tempfile
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.model_files import shipped
-from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError
+from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError, read_json
 from n2n_tf.networks.cost import multiply_adds
-from n2n_tf.pipelines.files.atomic_files import atomic_file, write_json
+from n2n_tf.pipelines.files.atomic_files import write_json
+from n2n_tf.shipping.figures import save_results
 
 
-def add_model(name, model_dir, facts, overwrite=False):
+def add_model(name, model_dir, facts, overwrite=False, measure=None):
     """Puts the network of a training into saved_models/, with a model.json that tells its story.
+
+    All files of the model change places at once: no network lies beside another's figures.
 
     Args:
         name: str, the model's name.
-        model_dir: folder of a finished training.
+        model_dir: folder of a finished training run.
         facts: dict of what no file knows: "data", "data_license", "hardware", "license", and
             "start", what was trained before, if the name of the initial model does not tell it,
             and "earlier_hours", for how many hours.
         overwrite: whether a model of this name may be replaced.
+        measure: None, or callable(folder of the new model) -> rows of its results.json.
 
     Returns:
         `pathlib.Path` of the model's folder.
@@ -48,7 +53,7 @@ def add_model(name, model_dir, facts, overwrite=False):
     network = denoiser.network
     images = record["data"]["images"] - len(record["data"].get("held_out", []))
     steps = recipe["epochs"] * max(1, images * recipe["crops_per_image"] // recipe["batch_size"])
-    started = time.mktime(time.strptime(record["started"][:19], "%Y-%m-%dT%H:%M:%S"))
+    ancestors = record.get("ancestors", [])
     info = denoiser.info.but(
         license=facts["license"],
         sha256=shipped.checksum(source / NETWORK_FILE),
@@ -62,21 +67,49 @@ def add_model(name, model_dir, facts, overwrite=False):
             ],
             "recipe": recipe,
             "start": facts.get("start") or _start(recipe["initial_model"]),
+            "ancestors": ancestors,
             "data": facts["data"],
             "data_license": facts["data_license"],
             "images": images,
             "steps": steps,
             "hardware": facts["hardware"],
-            "earlier_hours": facts.get("earlier_hours", 0.0),
-            "hours": round((os.path.getmtime(source / NETWORK_FILE) - started) / 3600, 2),
+            "earlier_hours": facts.get("earlier_hours") or sum(a["hours"] for a in ancestors),
+            "hours": round(_seconds(source) / 3600, 2),
             "versions": record["versions"],
         },
     )
-    target.mkdir(parents=True, exist_ok=True)
-    with atomic_file(target / NETWORK_FILE, overwrite=True) as temporary:
-        shutil.copyfile(source / NETWORK_FILE, temporary)
-    write_json(target / INFO_FILE, info.to_json())
+    with _replaced(target) as folder:
+        shutil.copyfile(source / NETWORK_FILE, folder / NETWORK_FILE)
+        write_json(folder / INFO_FILE, info.to_json())
+        if measure:
+            save_results(folder, info.noise, measure(folder))
     return target
+
+
+@contextlib.contextmanager
+def _replaced(target):
+    """Gives an empty folder that takes the place of `target` when the block ends well."""
+    new = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    old = new.with_name(f"{new.name}.old")
+    try:
+        yield new
+        new.chmod(0o755)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(new, target)
+    finally:
+        if old.exists() and not target.exists():
+            os.replace(old, target)
+        for rest in (new, old):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def _seconds(source):
+    """Seconds that a training run took, all its parts together, from its newest checkpoint."""
+    newest = max((source / "checkpoints").glob("*.json"), default=None)
+    if newest is None:
+        raise ModelError(f"{source}/checkpoints: holds no checkpoint, which tells the hours.")
+    return read_json(newest).get("seconds", 0.0)
 
 
 def _start(initial_model):

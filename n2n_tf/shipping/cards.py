@@ -42,11 +42,15 @@ def card(name):
         f"| training data | {training['images']} photographs: {training['data']} |",
         f"| licence of the training data | {training['data_license']} |",
         f"| start | {training['start']} |",
+        *(
+            f"| ancestor | `{a['name']}`, weights `{a['weights_sha256'][:12]}`, {a['hours']:g} h |"
+            for a in training.get("ancestors", [])
+        ),
         f"| steps | {training['steps']:,} ({recipe['epochs']} epochs) of {recipe['batch_size']} "
         f"crops of {recipe['patch_size']} x {recipe['patch_size']}"
         f"{' cells of 2 x 2 pixels' if kind == 'raw' else ' pixels'} |",
         *(f"| changed on the way | {change} |" for change in training["changes"]),
-        f"| hardware | {training['hardware']}; {_hours(training)} by the clock |",
+        f"| hardware | {training['hardware']}; {_hours(training)} |",
         f"| licence of the weights | {info.license} |",
         f"| SHA-256 of {NETWORK_FILE} | `{info.sha256}` |",
         "",
@@ -86,12 +90,21 @@ def card(name):
         "## Trained by",
         "",
         "```sh",
-        training["command"].replace(" --", " \\\n    --"),
+        *(
+            _spread(ancestor["command"])
+            for ancestor in training.get("ancestors", [])
+            if "command" in ancestor
+        ),
+        _spread(training["command"]),
         "```",
         "",
         "with " + ", ".join(f"{key} {value}" for key, value in training["versions"].items()) + ".",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _spread(command):
+    return command.replace(" --", " \\\n    --")
 
 
 _WORDS = {

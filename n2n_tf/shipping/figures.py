@@ -1,6 +1,7 @@
 """The figures of a shipped model: measured, kept, and compared with those on its card."""
 
 import functools
+import pathlib
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def measure(name, folders, progress=lambda results, total, what: results):
     """Figures of a shipped model: one noise realisation per image, drawn with seed 101.
 
     Args:
-        name: name of the model.
+        name: name of the model, or its folder.
         folders: dict of data set name to folder of clean images. The photographs of scikit-image
             are always measured, as "embedded".
         progress: callable(iterable of results, their number, text) -> the iterable.
@@ -49,19 +50,21 @@ def measure(name, folders, progress=lambda results, total, what: results):
         for data, images in sets.items():
             stream = np.random.RandomState(SEED)
             results = evaluate(denoise, images, parse_noise(noise), stream)
-            kept = list(progress(results, len(images), f"{name} {noise} {data}"))
+            kept = list(progress(results, len(images), f"{pathlib.Path(name).name} {noise} {data}"))
             rows.append({"noise": noise, "data": data, "images": len(images)} | average(kept))
     return rows
 
 
-def save_results(name, rows):
-    """Writes a model's results.json; data sets that were not measured now keep their figures."""
-    noise = shipped.info_of(name).noise
-    path = shipped.SHIPPED / name / RESULTS_FILE
-    measured = {row["data"] for row in rows}
-    before = shipped.results_of(name)["results"] if path.exists() else []
-    rows = rows + [row for row in before if row["data"] not in measured]
-    write_json(path, {"noise": noise, "seed": SEED, "repeats": 1, "results": rows})
+def save_results(folder, noise, rows):
+    """Writes the results.json of the model in a folder: these figures and no older ones.
+
+    Args:
+        folder: `pathlib.Path`.
+        noise: the noise that the model was trained on.
+        rows: what `measure` gave.
+    """
+    results = {"noise": noise, "seed": SEED, "repeats": 1, "results": rows}
+    write_json(folder / RESULTS_FILE, results)
 
 
 def disagreements(name, rows):

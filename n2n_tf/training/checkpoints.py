@@ -56,6 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
         step: int, steps done.
         history: list of one dict for each whole epoch.
         rollbacks: int, how often the training went back after a bad step.
+        seconds: float, time spent in steps, validation and saving, before this process and in it.
     """
 
     def __init__(self, folder, per_epoch, every, writes=True):
@@ -66,6 +67,16 @@ class Checkpoint(keras.callbacks.Callback):
             self.folder.mkdir(exist_ok=True)
         self.step, self.history, self.rollbacks, self._means = 0, [], 0, {}
         self._saved_at, self.saved_step = time.monotonic(), None
+        self._seconds_before, self._began = 0.0, None
+
+    @property
+    def seconds(self):
+        """See the class."""
+        return self._seconds_before + (time.monotonic() - self._began if self._began else 0.0)
+
+    def on_train_begin(self, logs=None):
+        """Starts the clock."""
+        self._began = self._began or time.monotonic()
 
     def clean(self):
         """Removes what a process that was killed in the midst of writing left behind."""
@@ -103,6 +114,8 @@ class Checkpoint(keras.callbacks.Callback):
             whole = self.step // self.per_epoch
             self.history = [row for row in progress["history"] if row["epoch"] <= whole]
             self.rollbacks, self._means = progress["rollbacks"], progress["means"]
+            if self._began is None:
+                self._seconds_before = progress.get("seconds", 0.0)
             self.saved_step = self.step
             return True
         if files:
@@ -193,6 +206,7 @@ class Checkpoint(keras.callbacks.Callback):
             "means": means,
             "rollbacks": self.rollbacks,
             "history": self.history,
+            "seconds": self.seconds,
         }
         write_json(_json_of(state), progress | {"sha256": _checksum(state, progress)})
 

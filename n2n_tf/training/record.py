@@ -50,6 +50,8 @@ class RunRecord:
     Attributes:
         held_out: names of the images held out, of the training that is in the folder; None if
             there is none.
+        ancestors: what the run starts from, the oldest first: dicts "name", "weights_sha256",
+            "command", "steps", "hours", as far as known. To be set before `write`.
 
     Raises:
         TrainingError: if the record cannot be read, or differs and must not.
@@ -62,7 +64,7 @@ class RunRecord:
             skipped.path.relative_to(images.root).as_posix(): skipped.reason
             for skipped in images.skipped
         }
-        self._before, self._changed = None, []
+        self._before, self._changed, self.ancestors = None, [], []
         if self.path.exists():
             self._before = self._read()
             self._changed = self._differences()
@@ -80,7 +82,8 @@ class RunRecord:
         """Writes a new record, or adds the changes made to the old one at this step."""
         self._asked["data"]["held_out"] = held_out
         if self._before is None:
-            write_json(self.path, self._asked | self._circumstances())
+            lineage = {"ancestors": self.ancestors} if self.ancestors else {}
+            write_json(self.path, self._asked | self._circumstances() | lineage)
         elif self._changed:
             change = {"step": step, "changed": self._changed} | self._circumstances()
             changes = [*self._before.get("changes", []), change]

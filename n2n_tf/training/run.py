@@ -2,15 +2,16 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import pathlib
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.method.schedules import PaperSchedule
 from n2n_tf.method.trainer import Neighbor2Neighbor
+from n2n_tf.model_files.load import load_model
 from n2n_tf.networks.initial_weights import transfer
 from n2n_tf.pipelines.files.atomic_files import remove_leftovers
 from n2n_tf.pipelines.noise.independence import correlation_warning
@@ -126,6 +127,14 @@ def _model(recipe):
     return model
 
 
+def _digest(network):
+    """SHA-256 of a network's weights, in hexadecimal, however their file is packed."""
+    digest = hashlib.sha256()
+    for weight in network.get_weights():
+        digest.update(weight.tobytes())
+    return digest.hexdigest()
+
+
 class _Training:
     """One run of a training, from a checkpoint or the beginning to the end or a stop."""
 
@@ -147,7 +156,7 @@ class _Training:
         """Restores, trains, and leaves the final weights in the model."""
         restored = self.checkpoint.restore(self.model, self.report)
         if not restored and self.recipe.initial_model is not None:
-            self._start_from(self.recipe.initial_model)
+            record.ancestors = self._start_from(self.recipe.initial_model)
         step = self.checkpoint.step
         what = "checkpoint; model_dir must be the same storage for all"
         strategies.agree(self.strategy, what, step)
@@ -178,7 +187,9 @@ class _Training:
             self._fit_all(schedule, guard, callbacks)
 
     def _start_from(self, name):
-        network = Denoiser.load(name).network
+        """Takes the weights of another model; returns what is known of it and its ancestors."""
+        loaded = load_model(name)
+        network = loaded.network
         if network is None:
             raise TrainingError(f"{name}: is an export; a training starts from the network itself.")
         try:
@@ -186,6 +197,10 @@ class _Training:
         except ValueError as error:
             raise TrainingError(f"{name}: no training can start from it here. {error}") from error
         self.report(f"The weights of {name} are where it starts.")
+        story = loaded.info.training or {}
+        known = {key: story[key] for key in ("command", "steps", "hours") if key in story}
+        own = {"name": pathlib.Path(name).name, "weights_sha256": _digest(network), "hours": 0.0}
+        return [*story.get("ancestors", []), own | known]
 
     def _reports(self, final, validation):
         figures = Figures(self.recipe, self.images, self.held_out, validation, final.network)

@@ -62,6 +62,8 @@ def training(folder, channels=3, factor=0.5, **recipe):
         "versions": {"keras": "3"},
     }
     (folder / "run.json").write_text(json.dumps(record))
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints/000000012.json").write_text(json.dumps({"seconds": 900.0}))
     return folder
 
 
@@ -147,7 +149,8 @@ def test_without_shipped_models_that_is_the_error(run, store):
 
 def test_the_list_shows_every_model(run, defaults):
     for name in shipped.shipped_models():
-        figures.save_results(name, figures.measure(name, {}))
+        rows = figures.measure(name, {})
+        figures.save_results(shipped.SHIPPED / name, shipped.info_of(name).noise, rows)
     ended = run("denoise", "--list_models")
     assert (ended.status, ended.err) == (0, "")
     head, *rows = ended.out.splitlines()
@@ -223,7 +226,7 @@ def test_what_was_changed_on_the_way_is_told(store, tmp_path):
     change = {"step": 1234, "changed": ["epochs was 5, is 3"], "command": ["x", "--epochs=3"]}
     (folder / "run.json").write_text(json.dumps(record | {"changes": [change]}))
     add.add_model("new", folder, FACTS)
-    figures.save_results("new", figures.measure("new", {}))
+    figures.save_results(store / "new", "gauss25", figures.measure("new", {}))
     assert shipped.info_of("new").training["command"] == "n2n-train --epochs 3"
     assert "| changed on the way | at step 1,234 epochs was 5, is 3 |" in cards.card("new")
 
@@ -239,6 +242,34 @@ def test_a_model_is_not_replaced_unasked_and_not_by_half_a_training(store, tmp_p
     other = training(tmp_path / "other", factor=0.7)
     add.add_model("new", other, FACTS, overwrite=True)
     assert (store / "new/network.keras").read_bytes() == (other / "network.keras").read_bytes()
+
+
+def test_a_model_added_half_way_leaves_the_old_one_whole(store, tmp_path):
+    add.add_model("new", training(tmp_path / "run"), FACTS, measure=lambda folder: [])
+    before = {p.name: p.read_bytes() for p in (store / "new").iterdir()}
+
+    def interrupted(folder):
+        assert (folder / "network.keras").exists()
+        raise KeyboardInterrupt
+
+    other = training(tmp_path / "other", factor=0.7)
+    with pytest.raises(KeyboardInterrupt):
+        add.add_model("new", other, FACTS, overwrite=True, measure=interrupted)
+    assert {p.name: p.read_bytes() for p in (store / "new").iterdir()} == before
+    assert [p.name for p in store.iterdir()] == ["new"]
+
+
+def test_the_ancestors_of_a_model_are_told_with_their_commands(store, tmp_path):
+    folder = training(tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text())
+    old = {"name": "unet_old", "weights_sha256": "ab" * 32, "command": "n2n-train --x 1"}
+    record["ancestors"] = [old | {"hours": 1.25}]
+    (folder / "run.json").write_text(json.dumps(record))
+    add.add_model("new", folder, FACTS, measure=lambda folder: figures.measure(folder, {}))
+    card = cards.card("new")
+    assert "| ancestor | `unet_old`, weights `abababababab`, 1.25 h |" in card
+    assert card.index("n2n-train \\\n    --x 1") < card.index("n2n-train \\\n    --balance")
+    assert "0.25 h after 1.25 h" in card
 
 
 def test_figures_are_those_of_the_arithmetic(store, tmp_path):
@@ -266,7 +297,7 @@ def test_a_blind_model_is_measured_at_fixed_levels_too(store, tmp_path):
 def test_a_figure_that_does_not_hold_is_named(store, tmp_path, run):
     add.add_model("new", training(tmp_path / "run"), FACTS)
     rows = figures.measure("new", {})
-    figures.save_results("new", rows)
+    figures.save_results(store / "new", "gauss25", rows)
     assert figures.disagreements("new", rows) == []
     assert run("models", "verify").status == 0
 
@@ -303,7 +334,7 @@ def test_the_program_adds_measures_and_writes_the_documents(run, store, tmp_path
     overview = (store / "README.md").read_text()
     assert f"| {row['psnr_noisy']:.2f} → {row['psnr']:.2f} |" not in overview  # no Kodak
     assert "[new](new/MODEL_CARD.md)" in overview
-    assert " h after 1.5 h by the clock |" in card and " h after 1.5 h, fresh noise |" in overview
+    assert "; 0.25 h after 1.5 h |" in card and " 0.25 h after 1.5 h, fresh noise |" in overview
 
 
 @pytest.mark.parametrize(
