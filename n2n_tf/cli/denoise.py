@@ -113,6 +113,18 @@ OUTPUT_FORMAT = flags.DEFINE_enum(
 )
 SUFFIX = flags.DEFINE_string("suffix", "", "Put behind the names of results in a folder.")
 SUMMARY = flags.DEFINE_string("summary", None, "JSON file to write: what became of each file.")
+REPORT = flags.DEFINE_string(
+    "report",
+    None,
+    "Folder for report.html: of each picture source and result under a slider, the removed noise, "
+    "and numbers. Of a stack the middle plane.",
+)
+SELF_ENSEMBLE = flags.DEFINE_bool(
+    "self_ensemble",
+    False,
+    "Denoise pictures in eight orientations and give the mean: eight times the time for 0.1 to 0.3 "
+    "dB (benchmarks/self_ensemble.py).",
+)
 AXES = flags.DEFINE_string(
     "axes",
     None,
@@ -145,8 +157,9 @@ def main(inputs):
     if pairs:
         program.import_tensorflow()
         model_for = _model_for()
+    report = _report()
     try:
-        _denoise_all(model_for if pairs else None, pairs, naming, summary)
+        _denoise_all(model_for if pairs else None, pairs, naming, summary, report)
     finally:  # also after Ctrl-C
         for file in summary.files:
             if file["status"] == "failed":
@@ -154,10 +167,18 @@ def main(inputs):
         print(summary.line(len(pairs), OUTPUT.value))
         if SUMMARY.value:
             summary.write(SUMMARY.value)
+        if report:
+            report.write()
     return 1 if summary.count("failed") else 0
 
 
-def _denoise_all(model_for, pairs, naming, summary):
+def _report():
+    from n2n_tf.denoising.report_page import Report
+
+    return Report(REPORT.value) if REPORT.value else None
+
+
+def _denoise_all(model_for, pairs, naming, summary, report):
     """Denoises file after file; one that fails does not stop the others."""
     sizes = [_megapixels(source) for source, _ in pairs]
     with program.progress_bar(
@@ -167,7 +188,7 @@ def _denoise_all(model_for, pairs, naming, summary):
             bar.set_postfix_str(source.name, refresh=False)
             begun = time.monotonic()
             try:
-                done = _denoise_file(model_for, source, target, naming, quiet=len(pairs) > 1)
+                done = _denoise_file(model_for, source, target, naming, report, len(pairs) > 1)
                 summary.done(source, target, *done, time.monotonic() - begun)
             except program.expected_errors() as error:
                 text = program.error_text(error).removeprefix(f"{source}: ")
@@ -234,7 +255,7 @@ def _check_preview(pairs, naming):
         raise FileExistsError(f"{PREVIEW.value} exists already; --overwrite replaces it.")
 
 
-def _denoise_file(model_for, source, target, naming, quiet):
+def _denoise_file(model_for, source, target, naming, report, quiet):
     """-> megapixels denoised, what the result does not keep."""
     with program.progress_bar(unit="tile", leave=False, disable=quiet) as bar:
 
@@ -244,28 +265,37 @@ def _denoise_file(model_for, source, target, naming, quiet):
 
         target.parent.mkdir(parents=True, exist_ok=True)
         denoise = _denoise_raw if naming.is_raw(source) else _denoise_picture
-        megapixels, notes = denoise(model_for, source, target, progress)
+        megapixels, notes = denoise(model_for, source, target, report, progress)
     if notes:
         tqdm.tqdm.write(f"{source}: {'; '.join(notes)}.", file=sys.stderr)
     return megapixels, notes
 
 
-def _denoise_picture(model_for, source, target, progress):
+def _denoise_picture(model_for, source, target, report, progress):
     from n2n_tf.denoising.files import denoise_file
+    from n2n_tf.denoising.self_ensemble import SelfEnsemble
+
+    def watch(plane, before, after):
+        report.add(f"{source}{plane}", before, after)
+
+    def pictures(kind):
+        denoiser = model_for(kind)
+        return SelfEnsemble(denoiser) if SELF_ENSEMBLE.value else denoiser
 
     return denoise_file(
         source,
         target,
-        model_for,
+        pictures,
         axes=AXES.value,
         overwrite=OVERWRITE.value,
         progress=progress,
+        watch=watch if report else None,
         white_level=WHITE_LEVEL.value,
         keep_detail=bool(KEEP_DETAIL.value),
     )
 
 
-def _denoise_raw(model_for, source, target, progress):
+def _denoise_raw(model_for, source, target, report, progress):
     from n2n_tf.denoising.raw_frames import denoise_frame, remaining_noise
     from n2n_tf.pipelines.files.image_files import write_image
     from n2n_tf.pipelines.raw.develop import develop, develop_side_by_side
@@ -283,6 +313,8 @@ def _denoise_raw(model_for, source, target, progress):
         preview=develop(frame, mosaic, half_size=True, rotate=False),
         overwrite=OVERWRITE.value,
     )
+    if report:
+        report.add(f"{source}, developed", develop(frame), develop(frame, mosaic))
     if PREVIEW.value:
         pathlib.Path(PREVIEW.value).parent.mkdir(parents=True, exist_ok=True)
         pair = develop_side_by_side(source if RAW_SHAPE.value is None else frame, target)

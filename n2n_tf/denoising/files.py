@@ -11,7 +11,9 @@ from n2n_tf.pipelines.files.stacks import open_planes
 _EXACT = 2**24  # integers up to this are floats of 32 bits too
 
 
-def denoise_file(source, target, denoiser_for, axes=None, overwrite=False, progress=None, **how):
+def denoise_file(
+    source, target, denoiser_for, axes=None, overwrite=False, progress=None, watch=None, **how
+):
     """Denoises every plane of an image file into a file of the same kind.
 
     Every colour image and every channel is denoised on its own; transparency stays. A file of many
@@ -24,6 +26,8 @@ def denoise_file(source, target, denoiser_for, axes=None, overwrite=False, progr
         axes: None or the user's words for the axes of the file.
         overwrite: bool, whether an existing file is replaced.
         progress: None or callable(done, total): tiles of all planes.
+        watch: None or callable(words for the plane, pixels before, pixels after), called for the
+            first colour image or channel of the middle plane.
         how: arguments of `Denoiser.__call__`.
 
     Returns:
@@ -47,7 +51,12 @@ def denoise_file(source, target, denoiser_for, axes=None, overwrite=False, progr
                     denoiser = denoiser_for("gray" if part.shape[2] == 1 else "RGB")
                     return denoise_pixels(denoiser, part, white, steps.next(), **how)
 
-                write(index, denoise_plane(plane, denoise))
+                result = denoise_plane(plane, denoise)
+                write(index, result)
+                if watch and index == len(planes) // 2:
+                    colours = plane.colours[0]
+                    where = f", plane {index + 1} of {len(planes)}" if len(planes) > 1 else ""
+                    watch(where, plane.pixels[..., colours], result[..., colours])
                 pixels += plane.pixels[..., 0].size * len(plane.colours)
     return pixels / 1e6, planes.notes
 

@@ -164,10 +164,10 @@ def encode_png(pixels):
     return imagecodecs.png_encode(np.ascontiguousarray(pixels), level=3)
 
 
-def encode_jpeg(pixels, source=None):
+def encode_jpeg(pixels, source=None, quality=98):
     """Bytes of a JPEG; `source`: one whose quality, chroma sampling and order of scans it takes."""
     cv2 = opencv()
-    quality, sampling, progressive = 98, (1, 1), False
+    sampling, progressive = (1, 1), False
     if source is not None:
         quality = max(LEAST_QUALITY, jpeg_quality(source) or quality)
         sampling = jpeg_subsampling(source)

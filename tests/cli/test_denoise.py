@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import programs
 import pytest
+import tifffile
 
 from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.networks.unet import unet
@@ -206,6 +207,23 @@ def test_large_images_are_tiled_without_seams(denoise, model, tmp_path):
     write_image(tmp_path / "a.png", pixels)
     assert denoise(f"--model={model}", "--tile=64", "a.png", "-o", "b.png").status == 0
     np.testing.assert_array_equal(pixels_of("b.png"), halved(pixels))
+
+
+def test_stacks_come_back_whole_and_a_page_shows_them(denoise, gray_model, tmp_path):
+    stack = image(3, (5, 24, 31), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "TYX", "fps": 5})
+    command = (f"--model={gray_model}", "a.tif", "-o", "out/", "--report=look", "--self_ensemble")
+    assert denoise(*command).status == 0
+    with tifffile.TiffFile("out/a.tif") as tiff:
+        assert tiff.series[0].axes == "TYX" and tiff.imagej_metadata["fps"] == 5
+        np.testing.assert_array_equal(tiff.asarray(), halved(stack))
+    page = (tmp_path / "look/report.html").read_text()
+    assert "a.tif, plane 3 of 5" in page and page.count("data:image/jpeg") == 3
+    np.save(tmp_path / "a.npy", stack)
+    refused_files = denoise(f"--model={gray_model}", "a.npy", "-o", "b.npy")
+    assert refused_files.status == 1 and "name them, e.g. --axes=ZYX" in refused_files.err
+    assert denoise(f"--model={gray_model}", "a.npy", "-o", "b.npy", "--axes=TYX").status == 0
+    np.testing.assert_array_equal(np.load("b.npy"), halved(stack))
 
 
 # What is refused
