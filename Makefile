@@ -8,13 +8,16 @@ INSTALLED := $(VENV)/.installed
 
 DATA_DIR ?=
 
-.PHONY: demo test verify-models soak lint format clean
+.PHONY: demo test quick verify-models soak lint format clean
 
 demo: $(INSTALLED)  ## train on embedded noisy photos, denoise held-out ones (about 5 minutes)
 	$(BIN)/python -m n2n_tf.cli.demo
 
 test: lint  ## lint and the whole test suite
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+quick: lint  ## lint and the tests that take less than about ten seconds each
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 
 verify-models: $(INSTALLED)  ## every figure of the shipped models; DATA_DIR="path/Kodak path/Set14"
 	$(BIN)/python -m n2n_tf.cli.models verify $(addprefix --data_dir=,$(DATA_DIR))

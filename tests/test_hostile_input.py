@@ -14,6 +14,7 @@ import time
 import zipfile
 import zlib
 
+import h5py
 import keras
 import numpy as np
 import PIL.Image
@@ -331,6 +332,28 @@ def test_archives_that_are_no_plain_keras_file(tmp_path, network_file, name):
     with pytest.raises(ModelError, match=reason):
         load_network(path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_weights_that_lie_in_another_file_are_refused(tmp_path, network_file):
+    """HDF5 can take numbers from any file there is; Keras before 3.12.1 and 3.13.2 let it."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(100_000))
+    weights = tmp_path / "weights.h5"
+    with zipfile.ZipFile(network_file) as archive:
+        weights.write_bytes(archive.read("model.weights.h5"))
+    with h5py.File(weights, "r+") as file:
+        found = []
+        file.visititems(lambda name, item: found.append(name) if hasattr(item, "dtype") else None)
+        shape, dtype = file[found[0]].shape, file[found[0]].dtype
+        del file[found[0]]
+        size = int(np.prod(shape)) * dtype.itemsize
+        file.create_dataset(found[0], shape, dtype, external=[(str(secret), 0, size)])
+    path = tmp_path / "network.keras"
+    with zipfile.ZipFile(network_file) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, weights.read_bytes() if name.endswith("h5") else old.read(name))
+    with pytest.raises(ModelError, match=r"network\.keras: cannot be loaded as a Keras model"):
+        load_network(path)
 
 
 def test_a_link_in_an_archive_leads_nowhere(tmp_path, network_file):

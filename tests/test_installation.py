@@ -1,9 +1,11 @@
 """What the installed package meets: settings of Keras and Python, folders of the same names."""
 
+import ast
 import importlib.metadata
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -74,6 +76,46 @@ def test_help_is_there_without_docstrings(program):
              for level in ("0", "2")}  # fmt: skip
     (text,) = helps
     assert "\nFlags:\n" in text and len(text.splitlines()) > 5
+
+
+# Dependencies
+
+
+def declared():
+    """Names of the distributions that the project asks for: for its users, for its developers."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    both = [lines, project["optional-dependencies"]["dev"]]
+    return [{re.match(r"[a-z0-9-]*", line)[0] for line in some} - {""} for some in both]
+
+
+def distributions_of(sources):
+    """The distributions from which files import anything, anywhere in them: one set a module."""
+    found, known = {}, importlib.metadata.packages_distributions()
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names:
+                found[top] = {name.lower().replace("_", "-") for name in known.get(top, [])}
+    return found
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
+def test_everything_that_is_imported_is_declared():
+    users, developers = declared()
+    ours = {"n2n_tf", *(path.stem for path in (ROOT / "tests/support").glob("*.py"))}
+    ours |= {path.stem for path in (ROOT / "benchmarks").glob("*.py")} | {
+        "torch",
+        "jax",
+    }  # fixtures
+    product = [*ROOT.glob("n2n_tf/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
+    others = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")]
+    for sources, allowed in ((product, users), (others, users | developers)):
+        for module, distributions in distributions_of(sources).items():
+            assert module in ours or distributions & allowed, module
 
 
 # The wheel
