@@ -21,7 +21,6 @@ The noisy images themselves, which needs no model and checks the protocol:
 """
 
 import dataclasses
-import json
 import pathlib
 import sys
 
@@ -192,11 +191,10 @@ def _print(rows):
 
 
 def _write(rows):
-    from n2n_tf.pipelines.files.atomic_files import atomic_file
+    from n2n_tf.pipelines.files.atomic_files import write_json
 
     record = {"model": MODEL.value, "noise": NOISE.value, "seed": SEED.value, "results": rows}
-    with atomic_file(OUTPUT.value, OVERWRITE.value) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(OUTPUT.value, record, OVERWRITE.value)
     print(f"wrote {OUTPUT.value}")
 
 

@@ -32,6 +32,7 @@ import time
 from absl import app, flags
 
 from n2n_tf.cli import program
+from n2n_tf.pipelines.files.atomic_files import write_json
 
 DATA_DIR = flags.DEFINE_string(
     "data_dir",
@@ -104,12 +105,12 @@ def prepare():
     raws, held_out = _training_raws(root)
     record = _read_record(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / RECORD, record, overwrite=True)
+    write_json(folder / RECORD, record)
     for scene in program.progress_bar(_scene_folders(raws), desc="Cutting", unit="scene"):
         name = scene.relative_to(root).as_posix()
         if name not in record["scenes"]:
             record["scenes"][name] = cut_sub_images(scene, folder, SIZE.value, STEP.value)
-            _write_json(folder / RECORD, record, overwrite=True)
+            write_json(folder / RECORD, record)
     print(
         f"{sum(record['scenes'].values())} sub-images of {SIZE.value} x {SIZE.value} pixels from "
         f"{len(raws)} noisy raws in {folder}\n"
@@ -186,7 +187,7 @@ def evaluate():
             print(f"{kind:8} {scores:>17}")
     if output:
         about = {"model": MODEL.value, "blocks": list(noisy.shape), "unlike_pattern": unlike}
-        _write_json(output, about | means | {"per_scene": rows}, OVERWRITE.value)
+        write_json(output, about | means | {"per_scene": rows}, OVERWRITE.value)
         print(f"wrote {output}")
 
 
@@ -318,13 +319,6 @@ def _output_folder():
 def _refuse_existing(file):
     if file.exists() and not OVERWRITE.value:
         raise FileExistsError(f"{file} exists already; --overwrite replaces it.")
-
-
-def _write_json(file, content, overwrite):
-    from n2n_tf.pipelines.files.atomic_files import atomic_file
-
-    with atomic_file(file, overwrite) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 # What each action needs and may be given; other flags are refused, lest they pass unheeded.

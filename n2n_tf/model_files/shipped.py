@@ -1,9 +1,9 @@
 """The models in saved_models/: their names, which of them suits an image, whether one is whole."""
 
-import hashlib
 import importlib.resources
 
 from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError, read_info, read_json
+from n2n_tf.pipelines.files.checksums import file_checksum
 
 SHIPPED = importlib.resources.files("n2n_tf.saved_models")
 RESULTS_FILE, CARD_FILE = "results.json", "MODEL_CARD.md"
@@ -36,11 +36,6 @@ def results_of(name):
     return read_json(SHIPPED / name / RESULTS_FILE)
 
 
-def checksum(path):
-    """SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def check_whole(path, info):
     """Refuses a network that is not the one its model.json was written for.
 
@@ -55,10 +50,11 @@ def check_whole(path, info):
         ModelError: if the checksum differs.
     """
     said = info.sha256
-    if said and checksum(path) != said:
+    if said and file_checksum(path) != said:
         raise ModelError(
             f"{path}: is damaged or not the network that {INFO_FILE} beside it describes: its "
-            f"SHA-256 is {checksum(path)[:12]}..., not {str(said)[:12]}.... Fetch both files again."
+            f"SHA-256 is {file_checksum(path)[:12]}..., not {str(said)[:12]}.... Fetch both files "
+            "again."
         )
     return info.but(sha256=None)
 

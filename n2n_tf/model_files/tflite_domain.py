@@ -5,6 +5,8 @@
 
 import numpy as np
 
+from n2n_tf.pipelines.raw.bayer import plane_positions
+
 INPUTS = {
     "image": "float32 [1, H, W, channels] in nominal range [0, 1], which noise may leave",
     "rgb_uint8": "uint8 [1, H, W, 3], sRGB pixels; the same comes back, rounded and clipped",
@@ -17,7 +19,9 @@ INPUTS = {
 
 # Folds 2x2 cells into channels and back. As convolutions they also exist in int16 kernels and in
 # every delegate, which space-to-depth does not; planes are then R, G1, G2, B of an RGGB mosaic.
-CELLS = np.eye(4, dtype=np.float32).reshape(2, 2, 1, 4)
+CELLS = np.zeros((2, 2, 1, 4), np.float32)
+for _plane, _place in enumerate(plane_positions("RGGB")):
+    CELLS[(*_place, 0, _plane)] = 1
 
 
 CALIBRATED = "int8", "int16x8"  # precisions in integer arithmetic, with ranges from noisy images

@@ -4,9 +4,9 @@ import json
 import zipfile
 
 from n2n_tf.model_files.info import INFO_FILE, ModelError, ModelInfo, info_path, read_info
-from n2n_tf.model_files.shipped import checksum
 from n2n_tf.model_files.tflite_domain import INPUTS, levels_of
 from n2n_tf.pipelines.files.atomic_files import write_json
+from n2n_tf.pipelines.files.checksums import file_checksum
 
 
 def write_tflite(path, content, info):
@@ -25,7 +25,7 @@ def write_tflite(path, content, info):
         # A fixed date: equal models are equal files.
         entry = zipfile.ZipInfo(INFO_FILE, (1980, 1, 1, 0, 0, 0))
         archive.writestr(entry, json.dumps(info.to_json(), indent=2) + "\n")
-    write_json(info_path(path), info.but(sha256=checksum(path)).to_json())
+    write_json(info_path(path), info.but(sha256=file_checksum(path)).to_json())
 
 
 def add_measured(path, measured):
@@ -48,7 +48,7 @@ def read_tflite_info(path):
         )
     if info.input == "bayer_mosaic":
         _check_mosaic(path, info)
-    if info.sha256 and info.sha256 != checksum(path):
+    if info.sha256 and info.sha256 != file_checksum(path):
         raise ModelError(
             f"{path}: is not the file that {beside.name} describes (another checksum): it is "
             "damaged, or one of the two was replaced."

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from n2n_tf.pipelines.padding import reflected, round_up
+
 
 def reflect_pad_batch(images, size_multiple):
     """Mirrors a tensor [batch, h, w, channels] at its bottom and right border, inside a graph.
@@ -12,7 +14,6 @@ def reflect_pad_batch(images, size_multiple):
     """
     for axis in (1, 2):
         size = tf.shape(images)[axis]
-        period = tf.maximum(2 * (size - 1), 1)
-        index = tf.range(-(-size // size_multiple) * size_multiple) % period
-        images = tf.gather(images, tf.minimum(index, period - index), axis=axis)
+        places = tf.range(round_up(size, size_multiple))
+        images = tf.gather(images, reflected(places, size, tf), axis=axis)
     return images

@@ -12,6 +12,7 @@ from n2n_tf.model_files import shipped
 from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError, read_json
 from n2n_tf.networks.cost import multiply_adds
 from n2n_tf.pipelines.files.atomic_files import write_json
+from n2n_tf.pipelines.files.checksums import file_checksum
 from n2n_tf.shipping.figures import save_results
 
 
@@ -56,7 +57,7 @@ def add_model(name, model_dir, facts, overwrite=False, measure=None):
     ancestors = record.get("ancestors", [])
     info = denoiser.info.but(
         license=facts["license"],
-        sha256=shipped.checksum(source / NETWORK_FILE),
+        sha256=file_checksum(source / NETWORK_FILE),
         parameters=network.count_params(),
         multiply_adds=round(multiply_adds(network)),
         training={

@@ -74,7 +74,12 @@ def _exists(path):
     return FileExistsError(f"{path} exists already; give another name or --overwrite.")
 
 
-def write_json(path, value):
-    """Replaces a JSON file, whole or not at all."""
-    with atomic_file(path, overwrite=True) as temporary:
+def write_json(path, value, overwrite=True):
+    """Writes a JSON file, whole or not at all.
+
+    Raises:
+        FileExistsError: if there is one and `overwrite` is false.
+        OSError: if it cannot be written.
+    """
+    with atomic_file(path, overwrite) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")

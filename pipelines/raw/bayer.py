@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from n2n_tf.pipelines.padding import reflected
+
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 # Where R, G1 (green in the red rows), G2 (green in the blue rows) and B lie in the 2 x 2 cell.
@@ -264,15 +266,13 @@ def _interleave_columns(xp, even, odd):
 
 def _reflect(mosaic, rows, columns):
     """Reflects 0 or 1 rows (top, bottom) and columns (left, right) without repeating the edge."""
-    height, width = _size(mosaic)
     tf = _tensorflow_of(mosaic)
-    join = tf.concat if tf else np.concatenate
-    top = mosaic[..., 1 : 1 + rows[0], :]
-    bottom = mosaic[..., height - 2 : height - 2 + rows[1], :]
-    mosaic = join([top, mosaic, bottom], axis=-2)
-    left = mosaic[..., 1 : 1 + columns[0]]
-    right = mosaic[..., width - 2 : width - 2 + columns[1]]
-    return join([left, mosaic, right], axis=-1)
+    count, take = (tf.range, tf.gather) if tf else (np.arange, np.take)
+    for axis, length, (before, after) in zip((-2, -1), _size(mosaic), (rows, columns), strict=True):
+        if tf or before or after:
+            places = reflected(count(-before, length + after), length, tf or np)
+            mosaic = take(mosaic, places, axis=axis)
+    return mosaic
 
 
 def _transposed(mosaic):

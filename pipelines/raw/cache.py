@@ -5,7 +5,6 @@ the SHA-256 of the file's content, so that a renamed or copied raw is found agai
 one is decoded anew. The cache folder may be shared by several data sets and processes.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -16,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from n2n_tf.pipelines.files.atomic_files import atomic_file, remove_leftovers
+from n2n_tf.pipelines.files.atomic_files import atomic_file, remove_leftovers, write_json
+from n2n_tf.pipelines.files.checksums import file_checksum
 from n2n_tf.pipelines.files.listing import files_below, why_none
 from n2n_tf.pipelines.raw.bayer import pack, phase_shift
 from n2n_tf.pipelines.raw.camera_files import read_raw
@@ -188,21 +188,16 @@ def _open_or_store(path: Path, cache_dir: Path, max_bytes: int) -> CachedRaw:
                 return _cached_raw(path, facts, npy="")
             with atomic_file(npy, overwrite=True) as temporary:
                 np.save(temporary, frame.mosaic)
-            with atomic_file(sidecar, overwrite=True) as temporary:
-                temporary.write_text(json.dumps(facts))
+            write_json(sidecar, facts)
     return _cached_raw(path, facts, npy=str(npy))
 
 
 def _content_hash(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return file_checksum(path)
     except OSError as error:
         raise RawFileError(f"{path}: cannot be read: {error.strerror}.") from error
-    return digest.hexdigest()
 
 
 def _read_entry(npy: Path, sidecar: Path) -> dict | None:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from n2n_tf.pipelines.noise.synthetic import Noise, add_noise
+from n2n_tf.pipelines.padding import reflected
 from n2n_tf.pipelines.processors import available_processors
 from n2n_tf.pipelines.raw import bayer
 
@@ -179,9 +180,8 @@ def crop_window(image_size, size, seed):
 def mirror(image, size):
     """Mirrors an image [height, width, channels] at its bottom and right up to size x size."""
     for axis in (0, 1):
-        last = tf.shape(image)[axis] - 1
-        index = tf.range(size) % tf.maximum(2 * last, 1)
-        image = tf.gather(image, tf.minimum(index, 2 * last - index), axis=axis)
+        places = reflected(tf.range(size), tf.shape(image)[axis], tf)
+        image = tf.gather(image, places, axis=axis)
     return image
 
 

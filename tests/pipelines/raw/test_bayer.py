@@ -207,7 +207,7 @@ def test_odd_sizes_are_refused_with_the_remedy():
 
 def test_importing_bayer_loads_neither_rawpy_nor_tensorflow():
     code = (
-        "import sys, numpy as np; from n2n_tf.pipelines import bayer\n"
+        "import sys, numpy as np; from n2n_tf.pipelines.raw import bayer\n"
         "bayer.unpack(bayer.pack(np.zeros((4, 4)), 'RGGB'), 'RGGB')\n"
         "print(sorted({'rawpy', 'tensorflow'} & set(sys.modules)))"
     )
