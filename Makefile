@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 
 DATA_DIR ?=
 
-.PHONY: demo test quick verify-models soak lint format clean
+.PHONY: demo test quick docs verify-models soak lint format clean
 
 demo: $(INSTALLED)  ## train on embedded noisy photos, denoise held-out ones (about 5 minutes)
 	$(BIN)/python -m n2n_tf.cli.demo
@@ -18,6 +18,9 @@ test: lint  ## lint and the whole test suite
 
 quick: lint  ## lint and the tests that take less than about ten seconds each
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
+
+docs: $(INSTALLED)  ## the API reference, from the docstrings, in docs/api/
+	$(BIN)/python docs/api_reference.py
 
 verify-models: $(INSTALLED)  ## every figure of the shipped models; DATA_DIR="path/Kodak path/Set14"
 	$(BIN)/python -m n2n_tf.cli.models verify $(addprefix --data_dir=,$(DATA_DIR))
@@ -42,4 +45,4 @@ $(INSTALLED): requirements.txt pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo_output build *.egg-info
+	rm -rf $(VENV) demo_output docs/api build *.egg-info

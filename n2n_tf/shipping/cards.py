@@ -5,6 +5,7 @@ from n2n_tf.model_files.info import NETWORK_FILE
 from n2n_tf.model_files.shipped import CARD_FILE, DEFAULTS, KINDS
 from n2n_tf.pipelines.files.atomic_files import atomic_file
 from n2n_tf.pipelines.noise.synthetic import parse_noise
+from n2n_tf.shipping import paper
 from n2n_tf.shipping.figures import EMBEDDED
 
 
@@ -196,9 +197,16 @@ def overview():
 
 
 def documents():
-    """What is written from the models' figures: dict of path to text."""
-    cards = {shipped.SHIPPED / n / CARD_FILE: card(n) for n in shipped.shipped_models()}
-    return cards | {shipped.SHIPPED / "README.md": overview()}
+    """What is written from the models' figures: dict of path to text.
+
+    The README of a checkout, beside saved_models/, gets its table too.
+    """
+    written = {shipped.SHIPPED / n / CARD_FILE: card(n) for n in shipped.shipped_models()}
+    written[shipped.SHIPPED / "README.md"] = overview()
+    readme = shipped.SHIPPED.parent / "README.md"
+    if readme.exists():
+        written[readme] = paper.with_table(readme.read_text(encoding="utf-8"))
+    return written
 
 
 def write_cards():
