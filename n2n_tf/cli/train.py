@@ -113,6 +113,22 @@ RECIPE = [
         "Model to start from: a shipped one, a training, .keras, .npz or .pth file; the same "
         "network, but of RGB it will do for gray and raw too. [random weights]",
     ),
+    flags.DEFINE_enum(
+        "method",
+        None,
+        ["neighbor2neighbor", "recorrupted", "noise2noise", "supervised"],
+        "What is learned from: neighbors in single noisy images, which need nothing else; single "
+        "noisy images of known noise, made noisier; two noisy images of each scene; clean images. "
+        "All but the first know the noise, so they take a synthetic one. [neighbor2neighbor]",
+    ),
+    flags.DEFINE_float(
+        "tau",
+        None,
+        "Of recorrupted: noise added to an image, in units of its own, which is less than --noise "
+        "so that the network sees --noise. [1]",
+        0.01,
+        100.0,
+    ),
     flags.DEFINE_enum("subsampler", None, ["random", "fixed"], "Neighbor sub-sampler. [random]"),
     flags.DEFINE_float("gamma", None, "Weight of the regularisation in the last epoch. [2]", 0.0),
     flags.DEFINE_float(
@@ -135,7 +151,18 @@ RECIPE = [
         "patch_size", None, "Side of a crop in pixels (of raw: in 2 x 2 cells). [256]", 8
     ),
     flags.DEFINE_integer("crops_per_image", None, "Crops of an image per epoch. [1]", **_NUMBERS),
-    flags.DEFINE_float("learning_rate", None, "Adam's; halved 4 times on the way. [0.0003]", 0.0),
+    flags.DEFINE_float("learning_rate", None, "Adam's highest. [0.0003]", 0.0),
+    flags.DEFINE_enum(
+        "schedule",
+        None,
+        ["halvings", "cosine"],
+        "How the learning rate falls: halved 4 times as in the paper, or by a cosine. [halvings]",
+    ),
+    flags.DEFINE_bool(
+        "log_levels",
+        None,
+        "Draw noise levels log-uniformly, so that weak noise comes as often as strong noise. [off]",
+    ),
     flags.DEFINE_float(
         "ema_decay",
         None,
@@ -188,6 +215,11 @@ def recipe_from_flags():
     if noise.kind == "profile" and not holds_raws(DATA_DIR.value):
         raise ValueError(
             "--noise=profile: is the noise of DNG files, and --data_dir holds no raws."
+        )
+    if recipe.method != "neighbor2neighbor" and noise.kind in ("none", "profile"):
+        raise ValueError(
+            f"--method={recipe.method}: needs noise that it knows; --noise={recipe.noise} is none "
+            "that is. For images that are noisy already take neighbor2neighbor."
         )
     if VAL_DIR.value and noise.kind in ("none", "profile"):
         raise ValueError(

@@ -1,5 +1,7 @@
 """How gamma and the learning rate change from epoch to epoch; epochs are counted from 1."""
 
+import math
+
 import keras
 
 
@@ -65,3 +67,42 @@ class PaperSchedule(keras.callbacks.Callback):
         if self.learning_rate is not None:
             rate = learning_rate_at(epoch + 1, self.epochs, self.learning_rate)
             self.model.optimizer.learning_rate = rate
+
+
+def cosine_at(step, steps, highest, warm_up=0.03):
+    """Learning rate of a step: a linear rise over `warm_up` of all, then half a cosine to 0.
+
+    Args:
+        step: int, 0 .. steps - 1.
+        steps: int, length of the training in steps.
+        highest: float.
+        warm_up: float, share of the steps.
+
+    Returns:
+        float, above 0.
+
+    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, without restarts.
+    """
+    rise = max(1, round(warm_up * steps))
+    if step < rise:
+        return highest * (step + 1) / rise
+    return highest * 0.5 * (1.0 + math.cos(math.pi * (step - rise + 0.5) / (steps - rise)))
+
+
+class CosineSchedule(keras.callbacks.Callback):
+    """Sets the learning rate before every step of `fit`, by the steps that the optimizer counts.
+
+    Args:
+        steps: int, length of the whole training in steps, also of a training that continues.
+        learning_rate: float, the highest.
+    """
+
+    def __init__(self, steps, learning_rate):
+        super().__init__()
+        self.steps, self.learning_rate = steps, learning_rate
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Assigns it."""
+        step = int(self.model.optimizer.iterations)
+        rate = cosine_at(min(step, self.steps - 1), self.steps, self.learning_rate)
+        self.model.optimizer.learning_rate = rate

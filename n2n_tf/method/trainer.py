@@ -42,6 +42,8 @@ class Neighbor2Neighbor(keras.Model):
         model.fit(noisy_batches, epochs=100)
     """
 
+    batch_parts = "noisy"  # see `n2n_tf.pipelines.training.batches.training_batches`
+
     def __init__(
         self,
         network,
@@ -96,15 +98,18 @@ class Neighbor2Neighbor(keras.Model):
             total, rec, reg = n2n_loss(sub_output, sub_target, *denoised_pair, self.gamma, weights)
             # Keras sums gradients over replicas; the loss is a mean over the global batch.
             scaled = self.optimizer.scale_loss(total / replica.num_replicas_in_sync)
-        variables = self.network.trainable_variables
-        gradients = tape.gradient(scaled, variables)
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            gradients = overflow_everywhere(gradients, replica)
-        self.optimizer.apply(gradients, variables)
-
+        self.descend(tape, scaled, replica)
         reg = tf.where(self.gamma > 0, reg, 0.0)  # of f(y) left out it would mean nothing
         self._update(1, loss=total, reconstruction=rec, regularisation=reg)
         return self._results("loss", "reconstruction", "regularisation", gamma=self.gamma)
+
+    def descend(self, tape, scaled_loss, replica):
+        """Applies the gradients of a loss that `optimizer.scale_loss` gave, over all replicas."""
+        variables = self.network.trainable_variables
+        gradients = tape.gradient(scaled_loss, variables)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = overflow_everywhere(gradients, replica)
+        self.optimizer.apply(gradients, variables)
 
     def _denoised_if_needed(self, noisy):
         """f(y); zeros while gamma is 0, since the regularisation then plays no part."""

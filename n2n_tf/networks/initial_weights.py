@@ -45,8 +45,8 @@ def transfer(network, source):
 
 def _convert(weights, shapes, given, wanted, name):
     """The weights of one layer, with image channels converted where their number is another's."""
-    if given != wanted and len(weights) == 2 and weights[0].ndim == 4:
-        kernel, bias = weights
+    if given != wanted and weights[0].ndim == 4:
+        kernel, *biases = weights
         if kernel.shape[2] - shapes[0][2] == given - wanted != 0:
             # The image's channels come last, after features that they are concatenated with.
             features, image = kernel[:, :, :-given], kernel[:, :, -given:]
@@ -54,8 +54,8 @@ def _convert(weights, shapes, given, wanted, name):
             kernel = np.concatenate([features, image], axis=2)
         elif (kernel.shape[3], shapes[0][3]) == (given, wanted):
             matrix = np.dot(_TO_RGB[given], _FROM_RGB[wanted])
-            kernel, bias = kernel @ matrix, bias @ matrix
-        weights = [kernel, bias]
+            kernel, biases = kernel @ matrix, [bias @ matrix for bias in biases]
+        weights = [kernel, *biases]
     if [w.shape for w in weights] != [tuple(shape) for shape in shapes]:
         raise ValueError(
             f"Its layer {name} has weights of shape {[w.shape for w in weights]}, not "

@@ -19,6 +19,9 @@ class Recipe:
         init_scale: factor on the He-normal initial weights.
         initial_model: model to start from in place of random weights, as `Denoiser.load` takes it:
             the same network with images of the same or other channels; None: none.
+        method: name in `n2n_tf.method.METHODS`. Recorrupted images have the recipe's noise when
+            they enter the network; their own is 1 / (1 + tau^2) of its variance.
+        tau: of the method "recorrupted": noise added to an image, in units of its own.
         subsampler: "random" or "fixed".
         gamma: weight of the regularisation in the last epoch.
         gamma_delay: share of the epochs at the beginning that do without the regularisation.
@@ -27,7 +30,11 @@ class Recipe:
         batch_size: crops per step.
         patch_size: side of a crop in pixels; of packed raw in cells of 2 x 2 pixels.
         crops_per_image: crops of each image in an epoch.
-        learning_rate: Adam's in the first epoch.
+        learning_rate: Adam's in the first epoch; the highest of a cosine.
+        schedule: of the learning rate: "halvings", four of them on the way as in the paper, or
+            "cosine", a short rise and then half a cosine down to 0, step by step.
+        log_levels: whether the noise levels of images are drawn log-uniformly, so that weak noise
+            comes as often as strong noise.
         ema_decay: the final network has exponential moving averages of the weights, with this
             weight for the past at every step; 0 for the last weights themselves.
         augment: random flips and rotations.
@@ -47,6 +54,8 @@ class Recipe:
     features: int = 48
     init_scale: float = 0.1
     initial_model: str | None = None
+    method: str = "neighbor2neighbor"
+    tau: float = 1.0
     subsampler: str = "random"
     gamma: float = 2.0
     gamma_delay: float = 0.0
@@ -56,6 +65,8 @@ class Recipe:
     patch_size: int = 256
     crops_per_image: int = 1
     learning_rate: float = 3e-4
+    schedule: str = "halvings"
+    log_levels: bool = False
     ema_decay: float = 0.0
     augment: bool = False
     holdout: float | None = None

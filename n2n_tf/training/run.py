@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from n2n_tf.method.schedules import PaperSchedule
-from n2n_tf.method.trainer import Neighbor2Neighbor
+from n2n_tf.method import METHODS
+from n2n_tf.method.schedules import CosineSchedule, PaperSchedule
 from n2n_tf.model_files.load import load_model
 from n2n_tf.networks.initial_weights import transfer
 from n2n_tf.pipelines.files.atomic_files import remove_leftovers
@@ -109,12 +109,14 @@ def _held_out(record, recipe, images, validation):
 
 
 def _model(recipe):
-    model = Neighbor2Neighbor(
+    more = {"tau": recipe.tau} if recipe.method == "recorrupted" else {}
+    model = METHODS[recipe.method](
         build_network(recipe),
         recipe.gamma,
         recipe.subsampler,
         seed=recipe.seed,
         balance=recipe.balance,
+        **more,
     )
     # XLA is left off: measured 2.3 times slower on CPUs, and one numeric path for all machines.
     optimizer = keras.optimizers.Adam(
@@ -174,6 +176,8 @@ class _Training:
         schedule = PaperSchedule(
             recipe.epochs, self._learning_rate(), recipe.gamma, recipe.gamma_delay
         )
+        if recipe.schedule == "cosine":
+            schedule = CosineSchedule(self.total, self._learning_rate())
         guard = FiniteGuard(self.recipe, self.images.names, self.checkpoint)
         if not self.chief:
             self._fit_all(schedule, guard, [schedule, guard, self.checkpoint])
@@ -275,7 +279,7 @@ class _Training:
 
     def _roll_back(self, bad):
         batches = batches_of(self.images, self.recipe, self.per_epoch, self.checkpoint.step)
-        pixels = np.asarray(next(iter(batches)))
+        pixels = np.asarray(tf.nest.flatten(next(iter(batches)))[0])
         found = f"{bad} Its noisy pixels lie in {pixels.min():.3g} .. {pixels.max():.3g}. "
         if self.conduct.on_nan == "stop" or self.checkpoint.rollbacks >= MOST_ROLLBACKS:
             raise TrainingError(

@@ -40,6 +40,8 @@ class Noise:
             of the full range (25/255 for gauss25). poisson: expected count at intensity 1.
         shot, read: for the raw kinds, variance = shot * x + read, one for all planes or one for
             each; None: drawn for each image.
+        log_levels: whether `add_noise` draws levels log-uniformly in low .. high, not uniformly.
+        variance_factor: factor on the variance of the noise that `add_noise` adds.
     """
 
     kind: str
@@ -47,6 +49,8 @@ class Noise:
     high: float = 0.0
     shot: float | None = None
     read: float | None = None
+    log_levels: bool = False
+    variance_factor: float = 1.0
 
 
 def parse_noise(text):
@@ -150,15 +154,16 @@ def add_noise(clean, noise, seed, top=0, left=0):
 def _level(noise, seed):
     import tensorflow as tf
 
-    return noise.low + tf.random.stateless_uniform((), seed, alg="philox") * (
-        noise.high - noise.low
-    )
+    share = tf.random.stateless_uniform((), seed, alg="philox")
+    if noise.log_levels:
+        return noise.low * (noise.high / noise.low) ** share
+    return noise.low + share * (noise.high - noise.low)
 
 
 def _gauss(noise, level_seed):
     import tensorflow as tf
 
-    level = _level(noise, level_seed)
+    level = _level(noise, level_seed) * noise.variance_factor**0.5
     return lambda block, seed: (
         block + level * tf.random.stateless_normal(tf.shape(block), seed, alg="philox")
     )
@@ -167,7 +172,7 @@ def _gauss(noise, level_seed):
 def _poisson(noise, level_seed):
     import tensorflow as tf
 
-    level = _level(noise, level_seed)
+    level = _level(noise, level_seed) / noise.variance_factor
 
     def noisy(block, seed):
         # A negative mean would silently give 0 counts; make it the 0 that is meant.
@@ -180,7 +185,8 @@ def _poisson(noise, level_seed):
 def _shot_and_read(noise, level_seed):
     from n2n_tf.pipelines.raw.unprocess import draw_noise_level
 
-    return draw_noise_level(level_seed) if noise.shot is None else (noise.shot, noise.read)
+    shot, read = draw_noise_level(level_seed) if noise.shot is None else (noise.shot, noise.read)
+    return shot * noise.variance_factor, read * noise.variance_factor
 
 
 def _raw(noise, level_seed):
@@ -204,6 +210,28 @@ _NOISY = {
     "raw": _raw,
     "poisson_gaussian": _poisson_gaussian,
 }
+
+
+def noise_law(noise, seed):
+    """How the variance of the noise that `add_noise` draws depends on the clean signal.
+
+    Args:
+        noise: `Noise` of any kind but "none" and "profile".
+        seed: int tensor [2], the one given to `add_noise`.
+
+    Returns:
+        float32 tensor [2], shot and read: the variance is shot * clean + read.
+    """
+    import tensorflow as tf
+
+    level_seed, _ = tf.unstack(tf.random.split(tf.cast(seed, tf.int64), 2, alg="philox"))
+    if noise.kind == "gauss":
+        law = 0.0, _level(noise, level_seed) ** 2 * noise.variance_factor
+    elif noise.kind == "poisson":
+        law = noise.variance_factor / _level(noise, level_seed), 0.0
+    else:
+        law = _shot_and_read(noise, level_seed)
+    return tf.stack([tf.cast(variance, tf.float32) for variance in law])
 
 
 def add_noise_numpy(clean, noise, generator):

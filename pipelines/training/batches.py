@@ -10,10 +10,12 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
-from n2n_tf.pipelines.noise.synthetic import Noise, add_noise
+from n2n_tf.pipelines.noise.synthetic import Noise, add_noise, noise_law
 from n2n_tf.pipelines.padding import reflected
 from n2n_tf.pipelines.processors import available_processors
 from n2n_tf.pipelines.raw import bayer
+
+FAR_BELOW = 1 << 20  # pixels; no image is as high
 
 
 def steps_per_epoch(images, batch_size, crops_per_image=1):
@@ -34,6 +36,7 @@ def training_batches(
     start_step=0,
     prepare=None,
     worker=None,
+    parts="noisy",
 ):
     """Endless batches of noisy crops, continuing at any step.
 
@@ -58,10 +61,13 @@ def training_batches(
             this worker's part of every batch is made, cut into one piece for each of its replicas,
             one after another. Laid side by side, the pieces of all replicas are the batch. Default:
             one worker with one replica.
+        parts: "noisy": noisy crops alone. Or pairs, "noisy_clean" with the clean crop,
+            "noisy_noisy" with a second noise of the same level, "noisy_law" with shot and read
+            variance of the noise, float32 [batch_size, 2].
 
     Returns:
         `tf.data.Dataset` of float32 [batch_size, patch_size, patch_size, channels], not clipped;
-        with `worker`, [batch_size // replicas, ...].
+        with `worker`, [batch_size // replicas, ...]; or of pairs, see `parts`.
 
     Raises:
         ValueError: if the replicas of all workers cannot share a batch evenly.
@@ -103,7 +109,16 @@ def training_batches(
             place = 0, 0
         if prepare:
             crop = prepare(crop, noise_seed)
-        crop = add_noise(crop, noise_of(index), noise_seed, *place)
+        noisy = add_noise(crop, noise_of(index), noise_seed, *place)
+        if parts == "noisy":
+            return finished(noisy, flip_seed)
+        if parts == "noisy_law":
+            return finished(noisy, flip_seed), noise_law(noise_of(index), noise_seed)
+        if parts == "noisy_noisy":  # noise from another place of the same field
+            crop = add_noise(crop, noise_of(index), noise_seed, place[0] + FAR_BELOW, place[1])
+        return finished(noisy, flip_seed), finished(crop, flip_seed)
+
+    def finished(crop, flip_seed):
         crop = mirror(crop, size)  # after the noise, so that a pixel and its mirror are one
         if augment:
             crop = random_bayer_flip(crop, flip_seed) if raw else random_flip(crop, flip_seed)

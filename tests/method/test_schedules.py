@@ -2,7 +2,7 @@
 
 import pytest
 
-from n2n_tf.method.schedules import gamma_at, learning_rate_at
+from n2n_tf.method.schedules import cosine_at, gamma_at, learning_rate_at
 
 
 def official_rates(epochs, initial):
@@ -52,3 +52,18 @@ def test_a_delayed_gamma_is_0_and_then_what_it_would_have_been():
     gammas = [gamma_at(epoch, 5, 2.0, delay=0.6) for epoch in (1, 2, 3, 4, 5)]
     assert gammas == [0, 0, 0, 1.6, 2.0]
     assert gamma_at(1, 3, 2.0, delay=0.0) > 0 and gamma_at(3, 3, 2.0, delay=1.0) == 0
+
+
+def test_a_cosine_rises_shortly_and_ends_near_0():
+    steps = 1000
+    rates = [cosine_at(step, steps, 2.0) for step in range(steps)]
+    assert rates[:30] == pytest.approx([2.0 * (step + 1) / 30 for step in range(30)])
+    assert max(rates) == 2.0
+    assert rates[29:] == sorted(rates[29:], reverse=True)
+    assert rates[30 + 485] == pytest.approx(1.0, abs=0.002)  # half way down
+    assert 0 < rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_cosine_of_few_steps_is_never_0(steps):
+    assert all(0 < cosine_at(step, steps, 1.0) <= 1 for step in range(steps))

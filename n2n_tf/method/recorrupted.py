@@ -1,0 +1,58 @@
+"""Recorrupted-to-Recorrupted (Pang et al., CVPR 2021): a pair made of one noisy image."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from n2n_tf.method.pairs import PairTraining
+
+
+@keras.saving.register_keras_serializable("n2n_tf")
+class Recorrupted(PairTraining):
+    """Two noisy images made of a single one, y, whose noise is known: Recorrupted-to-Recorrupted.
+
+        input = y + tau * z      target = y - z / tau      z like the noise of y, drawn anew
+
+    For Gaussian noise the two are independent given the clean image, so f(input) learns the mean of
+    the clean image, and no clean image is used. The input is noisier than y, (1 + tau^2) times in
+    variance, and the target less and less with a larger tau. For the noise of camera raw, whose
+    variance shot * x + read is known only up to the noise in x, they are uncorrelated.
+
+    Source: Pang et al., "Recorrupted-to-Recorrupted: Unsupervised Deep Learning for Image
+    Denoising", CVPR 2021.
+    """
+
+    batch_parts = "noisy_law"
+
+    def __init__(self, network, *args, tau=1.0, **kwargs):
+        super().__init__(network, *args, **kwargs)
+        self.tau = tau
+
+    def pair(self, noisy, companion, replica):
+        """`companion`: float32 [batch, 2], shot and read variance of each image."""
+        batch = tf.shape(noisy)[0]
+        everyone = tf.concat([[batch * replica.num_replicas_in_sync], tf.shape(noisy)[1:]], 0)
+        step = tf.cast(self.optimizer.iterations, tf.int64)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
+        start = batch * replica.replica_id_in_sync_group
+        drawn = tf.random.stateless_normal(everyone, seed, alg="philox")[start : start + batch]
+        shot, read = companion[:, None, None, None, 0], companion[:, None, None, None, 1]
+        z = tf.sqrt(tf.maximum(shot * noisy + read, 0.0)) * drawn
+        return noisy + self.tau * z, noisy - z / self.tau
+
+    def get_config(self):
+        """As Neighbor2Neighbor's, and tau."""
+        return super().get_config() | {"tau": self.tau}
+
+
+def recorruption_factor(tau):
+    """What the variance of the noise of y is, in that of the recorrupted input.
+
+    Example:
+        >>> recorruption_factor(1.0)
+        0.5
+    """
+    if not (math.isfinite(tau) and tau > 0):
+        raise ValueError(f"`tau` must be above 0. Received: {tau}.")
+    return 1.0 / (1.0 + tau**2)

@@ -1,0 +1,16 @@
+"""Clean targets: what no self-supervised method has, to measure them against."""
+
+import keras
+
+from n2n_tf.method.pairs import PairTraining
+
+
+@keras.saving.register_keras_serializable("n2n_tf")
+class Supervised(PairTraining):
+    """Clean targets: not self-supervised, the ceiling that the others are measured against."""
+
+    batch_parts = "noisy_clean"
+
+    def pair(self, noisy, companion, replica):
+        """Noisy and clean as they come."""
+        return noisy, companion

@@ -1,0 +1,98 @@
+"""Whole trainings by each method: they learn, stop, go on to the bit, and refuse what cannot be."""
+
+import dataclasses
+import json
+
+import h5py
+import numpy as np
+import pytest
+from skimage import data
+
+from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.method import METHODS
+from n2n_tf.pipelines.files.image_files import write_image
+from n2n_tf.pipelines.files.image_folder import ImageFolder
+from n2n_tf.training.checkpoints import Checkpoint
+from n2n_tf.training.recipes import Recipe
+from n2n_tf.training.run import Conduct, train
+
+RECIPE = Recipe(
+    "gauss10_40",
+    noise_realization="fresh",
+    network="unet_bias_free",
+    features=6,
+    channels=1,
+    init_scale=1.0,
+    epochs=2,
+    batch_size=2,
+    patch_size=32,
+    crops_per_image=8,
+    learning_rate=2e-3,
+    schedule="cosine",
+    log_levels=True,
+    balance=True,
+    augment=True,
+    ema_decay=0.9,
+    holdout=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("coins", "camera", "moon", "brick"):
+        write_image(folder / f"{name}.png", getattr(data, name)()[:96, :96, None])
+    return folder
+
+
+def weights(model_dir):
+    newest = sorted((model_dir / "checkpoints").glob("*.h5"))[-1]
+    arrays = {}
+
+    def keep(name, item):
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()]
+
+    with h5py.File(newest) as file:
+        file.visititems(keep)
+    return arrays
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stopped_training_ends_as_one_that_was_not(method, photos, tmp_path, monkeypatch):
+    recipe = dataclasses.replace(RECIPE, method=method)
+    images = ImageFolder(photos, channels=1)
+    train(recipe, images, tmp_path / "whole", say=lambda line: None)
+
+    counted = Checkpoint.on_train_batch_end
+
+    def stop_at_21(self, batch, logs=None):
+        counted(self, batch, logs)
+        if self.step == 21:
+            raise Stopped
+
+    every = Conduct(checkpoint_every="1")
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Checkpoint, "on_train_batch_end", stop_at_21)
+        train(recipe, images, tmp_path / "stopped", conduct=every, say=lambda line: None)
+    train(recipe, images, tmp_path / "stopped", conduct=every, say=lambda line: None)
+
+    whole, continued = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert whole.keys() == continued.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(continued[name], value, err_msg=name)
+    assert json.loads((tmp_path / "whole/model.json").read_text())["noise"] == "gauss10_40"
+
+
+@pytest.mark.parametrize("method", ["recorrupted", "noise2noise", "supervised"])
+def test_it_learns_to_denoise(method, photos, tmp_path, rng):
+    recipe = dataclasses.replace(RECIPE, method=method, epochs=12, schedule="cosine")
+    train(recipe, ImageFolder(photos, channels=1), tmp_path, say=lambda line: None)
+    clean = data.camera()[200:328, 200:328, None] / np.float32(255)
+    noisy = clean + rng.normal(0, 25 / 255, clean.shape).astype(np.float32)
+    denoised = Denoiser.load(tmp_path)(noisy)
+    assert np.mean((denoised - clean) ** 2) < 0.5 * np.mean((noisy - clean) ** 2)
