@@ -1,5 +1,6 @@
 """MODEL_CARD.md of every shipped model and the table of all, written from their JSON files."""
 
+from n2n_tf.method.recorrupted import recorruption_factor
 from n2n_tf.model_files import shipped
 from n2n_tf.model_files.info import NETWORK_FILE
 from n2n_tf.model_files.shipped import CARD_FILE, DEFAULTS, KINDS
@@ -39,7 +40,8 @@ def card(name):
         f"{info.parameters:,} parameters, {info.multiply_adds:,} multiply-adds per pixel |",
         f"| noise it was trained on | {_noise_words(info.noise)} |",
         f"| noise realisation | {regime} |",
-        f"| method | Neighbor2Neighbor, gamma {recipe['gamma']:g}{_method_words(recipe)} |",
+        f"| method | {_METHODS[recipe.get('method', 'neighbor2neighbor')](recipe)}"
+        f"{_recipe_words(recipe)} |",
         f"| training data | {training['images']} photographs: {training['data']} |",
         f"| licence of the training data | {training['data_license']} |",
         f"| start | {training['start']} |",
@@ -127,14 +129,35 @@ def _noise_words(name):
     return f"`{name}`: shot and read noise after Brooks et al. 2019, from a low to a high ISO"
 
 
-def _method_words(recipe):
+def _recorrupted_words(recipe):
+    share = recorruption_factor(recipe["tau"]) ** 0.5
+    return (
+        f"Recorrupted-to-Recorrupted, tau {recipe['tau']:g}: from single noisy photographs whose "
+        f"noise is known and {share:.2f} times as strong as the noise above, to which they were "
+        "brought; no clean photograph was a target"
+    )
+
+
+_METHODS = {
+    "neighbor2neighbor": lambda recipe: f"Neighbor2Neighbor, gamma {recipe['gamma']:g}",
+    "recorrupted": _recorrupted_words,
+    "noise2noise": lambda recipe: "Noise2Noise: from two noisy versions of each photograph",
+    "supervised": lambda recipe: "supervised: clean photographs were the targets",
+}
+
+
+def _recipe_words(recipe):
     words = []
     if recipe["gamma_delay"]:
         words.append(f"0 for the first {100 * recipe['gamma_delay']:g} % of the epochs")
+    if recipe.get("log_levels"):
+        words.append("noise levels drawn log-uniformly")
     if recipe["balance"]:
         words.append("losses balanced over noise levels")
     if recipe["ema_decay"]:
         words.append(f"moving averages of the weights ({recipe['ema_decay']:g})")
+    if recipe["precision"] != "float32":
+        words.append(f"computed in {recipe['precision']}")
     return "".join(f"; {word}" for word in words)
 
 
