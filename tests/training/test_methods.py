@@ -9,7 +9,6 @@ import pytest
 from skimage import data
 
 from n2n_tf.denoising.denoiser import Denoiser
-from n2n_tf.method import METHODS
 from n2n_tf.pipelines.files.image_files import write_image
 from n2n_tf.pipelines.files.image_folder import ImageFolder
 from n2n_tf.training.checkpoints import Checkpoint
@@ -62,7 +61,7 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["recorrupted", "noise2noise"])
 def test_a_stopped_training_ends_as_one_that_was_not(method, photos, tmp_path, monkeypatch):
     recipe = dataclasses.replace(RECIPE, method=method)
     images = ImageFolder(photos, channels=1)
@@ -88,9 +87,8 @@ def test_a_stopped_training_ends_as_one_that_was_not(method, photos, tmp_path, m
     assert json.loads((tmp_path / "whole/model.json").read_text())["noise"] == "gauss10_40"
 
 
-@pytest.mark.parametrize("method", ["recorrupted", "noise2noise", "supervised"])
-def test_it_learns_to_denoise(method, photos, tmp_path, rng):
-    recipe = dataclasses.replace(RECIPE, method=method, epochs=12, schedule="cosine")
+def test_recorrupted_images_teach_to_denoise(photos, tmp_path, rng):
+    recipe = dataclasses.replace(RECIPE, method="recorrupted", epochs=12)
     train(recipe, ImageFolder(photos, channels=1), tmp_path, say=lambda line: None)
     clean = data.camera()[200:328, 200:328, None] / np.float32(255)
     noisy = clean + rng.normal(0, 25 / 255, clean.shape).astype(np.float32)
