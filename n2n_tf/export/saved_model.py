@@ -45,7 +45,7 @@ def export_saved_model(network, path, info, overwrite=False):
         raise ExportError(f"{path}: is the name of a TFLite file, not of a SavedModel folder.")
     with temporary_folder(path, overwrite) as folder:
         with failures_named(f"{path}: SavedModel export"):
-            write_saved_model(network, folder, info)
+            write_saved_model(network, folder, info, any_size=True)
         return _compare(network, folder, info, path)
 
 
@@ -68,10 +68,10 @@ def export_keras(network, folder, info, overwrite=False):
     save_network(network, folder, info, overwrite)
 
 
-def write_saved_model(network, folder, info):
+def write_saved_model(network, folder, info, any_size=False):
     archive = keras.export.ExportArchive()
     archive.track(network)
-    denoise, signature = wrap(network, info)
+    denoise, signature = wrap(network, info.but(tile=None) if any_size else info)
     archive.add_endpoint(SIGNATURE, denoise, input_signature=signature)
     archive.write_out(str(folder), verbose=False)
     write_json(pathlib.Path(folder) / INFO_FILE, info.to_json())

@@ -73,7 +73,7 @@ class Variant:
                 f"a sensor mosaic in {self.precision} takes uint16 pixels and fixed levels "
                 "(--black_level, --white_level)."
             )
-        tile = self._tile(info.size_multiple * (2 if mosaic else 1), mosaic)
+        tile = self._tile(info.size_multiple * (2 if mosaic else 1), mosaic) or info.tile
         known = {
             "precision": self.precision,
             "input": self.input,

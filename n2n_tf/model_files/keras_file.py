@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError, ModelInfo, first_line
+from n2n_tf.networks import REACH
 from n2n_tf.networks.reach import reach
 from n2n_tf.pipelines.files.atomic_files import atomic_file, write_json
 
@@ -56,6 +57,8 @@ def describe(network: keras.Model, **more: Any) -> ModelInfo:
 
 
 def _reach(network):
+    if network.name in REACH:
+        return dict(REACH[network.name])
     try:
         size_multiple, halo = reach(network)
     except ValueError as error:
