@@ -95,7 +95,9 @@ RECIPE = [
     flags.DEFINE_string(
         "network",
         None,
-        "unet, as in the paper, or unet_residual, which short trainings get further with. [unet]",
+        "unet, as in the paper; unet_residual, which short trainings get further with; "
+        "unet_mobile; unet_bias_free; rrg, the paper's second for raw; blind_spot_unet, "
+        "blind_spot_dilated. [unet]",
     ),
     flags.DEFINE_integer(
         "channels",
@@ -116,10 +118,25 @@ RECIPE = [
     flags.DEFINE_enum(
         "method",
         None,
-        ["neighbor2neighbor", "recorrupted", "noise2noise", "supervised"],
-        "What is learned from: neighbors in single noisy images, which need nothing else; single "
-        "noisy images of known noise, made noisier; two noisy images of each scene; clean images. "
-        "All but the first know the noise, so they take a synthetic one. [neighbor2neighbor]",
+        [
+            "neighbor2neighbor",
+            "noise2void",
+            "laine19",
+            "dbsn",
+            "blind2unblind",
+            "recorrupted",
+            "noisier2noise",
+            "sure",
+            "noise2noise",
+            "supervised",
+        ],
+        "What is learned from. Single noisy images: neighbors; pixels hidden from the network; the "
+        "likelihood under a blind-spot network (laine19: --network=blind_spot_unet, dbsn: "
+        "--network=blind_spot_dilated); blind spots that are seen again (at seven times the cost). "
+        "Single noisy images of known noise: made noisier, twice or "
+        "once; Stein's estimate of the error. Two noisy images of each scene; clean images. All "
+        "from recorrupted on must know the noise, so they take a synthetic one. "
+        "[neighbor2neighbor]",
     ),
     flags.DEFINE_float(
         "tau",
@@ -129,7 +146,14 @@ RECIPE = [
         0.01,
         100.0,
     ),
-    flags.DEFINE_enum("subsampler", None, ["random", "fixed"], "Neighbor sub-sampler. [random]"),
+    flags.DEFINE_enum(
+        "subsampler",
+        None,
+        ["random", "fixed", "edges"],
+        "Neighbor sub-sampler: random; the same two pixels of all cells; random, along edges. "
+        "[random]",
+    ),
+    flags.DEFINE_integer("k", None, "Side of the sub-sampler's cells in pixels. [2]", 2, 16),
     flags.DEFINE_float("gamma", None, "Weight of the regularisation in the last epoch. [2]", 0.0),
     flags.DEFINE_float(
         "gamma_delay",
@@ -195,6 +219,7 @@ def recipe_from_flags():
     Raises:
         ValueError: for an unknown preset or noise, or if neither gives the noise.
     """
+    from n2n_tf.method import FROM_NOISY_IMAGES
     from n2n_tf.pipelines.noise.synthetic import RAW_KINDS, parse_noise
     from n2n_tf.pipelines.training.sources import holds_raws
     from n2n_tf.training.recipes import PRESETS, Recipe
@@ -216,10 +241,11 @@ def recipe_from_flags():
         raise ValueError(
             "--noise=profile: is the noise of DNG files, and --data_dir holds no raws."
         )
-    if recipe.method != "neighbor2neighbor" and noise.kind in ("none", "profile"):
+    if recipe.method not in FROM_NOISY_IMAGES and noise.kind in ("none", "profile"):
         raise ValueError(
             f"--method={recipe.method}: needs noise that it knows; --noise={recipe.noise} is none "
-            "that is. For images that are noisy already take neighbor2neighbor."
+            "that is. For images that are noisy already take one of "
+            f"{', '.join(FROM_NOISY_IMAGES)}."
         )
     if VAL_DIR.value and noise.kind in ("none", "profile"):
         raise ValueError(

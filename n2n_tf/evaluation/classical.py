@@ -15,18 +15,20 @@ import numpy as np
 
 from n2n_tf.pipelines.files.image_files import to_integer
 
-PATCH, STRIDE = 8, 3  # of the noise estimate, in pixels
+PATCHES, STRIDE = (8, 5, 3), 3  # of the noise estimate, in pixels
+PATCHES_PER_NUMBER = 4  # and how many of them at least, for each number that a patch holds
 FINEST_STEP = 1e-3  # between two counts; images of more than 1,000 photons at white are Gaussian
 
 
 def pca_sigma(image: np.ndarray) -> float:
     """Standard deviation of white noise in an image.
 
-    The covariance of 8 x 8 patches has eigenvalues of detail, large, and of noise alone, all about
-    the variance: the smallest ones whose mean is their median are the noise's.
+    The covariance of 8 x 8 patches, smaller ones in small images, has eigenvalues of detail, large,
+    and of noise alone, all about the variance: the smallest ones whose mean is their median are the
+    noise's.
 
     Args:
-        image: float [height, width, channels], sides of at least 8 pixels.
+        image: float [height, width, channels], sides of at least 16 pixels.
 
     Returns:
         float, in units of the image.
@@ -39,13 +41,17 @@ def pca_sigma(image: np.ndarray) -> float:
         >>> round(pca_sigma(noise), 2)
         0.1
     """
-    if min(image.shape[:2]) < PATCH:
+    least = 2 * PATCHES[0]
+    if min(image.shape[:2]) < least:
         raise ValueError(
-            f"The noise of an image is estimated in patches of {PATCH} x {PATCH} pixels. Received: "
+            f"The noise of an image is estimated from {least} x {least} pixels or more. Received: "
             f"{image.shape[1]} x {image.shape[0]}."
         )
-    windows = np.lib.stride_tricks.sliding_window_view(image, (PATCH, PATCH), axis=(0, 1))
-    patches = windows[::STRIDE, ::STRIDE].reshape(-1, PATCH * PATCH * image.shape[2])
+    for side in PATCHES:
+        windows = np.lib.stride_tricks.sliding_window_view(image, (side, side), axis=(0, 1))
+        patches = windows[::STRIDE, ::STRIDE].reshape(-1, side * side * image.shape[2])
+        if len(patches) >= PATCHES_PER_NUMBER * patches.shape[1]:
+            break
     values = np.linalg.eigvalsh(np.cov(patches.astype(np.float64), rowvar=False))  # ascending
     for count in range(len(values), 0, -1):
         mean = values[:count].mean()
@@ -178,7 +184,8 @@ def total_variation(image: np.ndarray) -> np.ndarray:
     """scikit-image's total variation after Chambolle; its weight is the standard deviation."""
     from skimage.restoration import denoise_tv_chambolle
 
-    return np.float32(denoise_tv_chambolle(image, weight=pca_sigma(image), channel_axis=-1))
+    weight = max(pca_sigma(image), 1e-6)  # 0 is no weight
+    return np.float32(denoise_tv_chambolle(image, weight=weight, channel_axis=-1))
 
 
 CLASSICAL = {

@@ -5,6 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
+from n2n_tf.method.one_loss import noise_like, normal
 from n2n_tf.method.pairs import PairTraining
 
 
@@ -31,14 +32,7 @@ class Recorrupted(PairTraining):
 
     def pair(self, noisy, companion, replica):
         """`companion`: float32 [batch, 2], shot and read variance of each image."""
-        batch = tf.shape(noisy)[0]
-        everyone = tf.concat([[batch * replica.num_replicas_in_sync], tf.shape(noisy)[1:]], 0)
-        step = tf.cast(self.optimizer.iterations, tf.int64)
-        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
-        start = batch * replica.replica_id_in_sync_group
-        drawn = tf.random.stateless_normal(everyone, seed, alg="philox")[start : start + batch]
-        shot, read = companion[:, None, None, None, 0], companion[:, None, None, None, 1]
-        z = tf.sqrt(tf.maximum(shot * noisy + read, 0.0)) * drawn
+        z = noise_like(noisy, companion, self.drawn(normal, tf.shape(noisy), replica))
         return noisy + self.tau * z, noisy - z / self.tau
 
     def get_config(self):

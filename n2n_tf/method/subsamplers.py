@@ -95,7 +95,49 @@ def draw_fixed_pair(batch, height, width, seed, k=2):
     return tf.gather(pairs[:, 0], drawn) + everywhere, tf.gather(pairs[:, 1], drawn) + everywhere
 
 
-DRAW = {"random": draw_neighbor_pairs, "fixed": draw_fixed_pair}
+def pairs_along_edges(images, drawn):
+    """Takes neighbours along the edge that crosses a cell: across where the image changes less.
+
+    How much the image changes is read off the cells around, never off the cell itself: chosen by
+    their own noisy values, the two pixels would be ones with similar noise, and no longer
+    independent. Not in the paper.
+
+    Args:
+        images: float [batch, height, width, channels], sides at least 2.
+        drawn: int32 [batch, height // 2, width // 2], random numbers 0 .. 7.
+
+    Returns:
+        As `draw_neighbor_pairs` for k = 2: each of the two pairs of the better direction, and both
+        orders, equally likely.
+    """
+    shape = tf.shape(images)
+    rows, columns = shape[1] // 2, shape[2] // 2
+    means = tf.nn.avg_pool2d(images[:, : 2 * rows, : 2 * columns], 2, 2, "VALID")
+    around = tf.pad(means, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    # The mirrored cell beyond the border is the cell itself: there the direction is drawn.
+    across = tf.reduce_sum(tf.abs(around[:, 1:-1, 2:] - around[:, 1:-1, :-2]), -1)
+    down = tf.reduce_sum(tf.abs(around[:, 2:, 1:-1] - around[:, :-2, 1:-1]), -1)
+    row, column = tf.range(rows)[:, None], tf.range(columns)[None, :]
+    inside = (row > 0) & (row < rows - 1) & (column > 0) & (column < columns - 1)
+    horizontal = tf.where(inside, across < down, drawn >= 4)
+    pair = drawn % 4 + tf.where(horizontal, 0, 4)
+    pairs = tf.constant([[0, 1], [1, 0], [2, 3], [3, 2], [0, 2], [2, 0], [1, 3], [3, 1]], tf.int32)
+    return tf.gather(pairs[:, 0], pair), tf.gather(pairs[:, 1], pair)
+
+
+def draw_eighths(batch, height, width, seed, k=2):
+    """Random numbers 0 .. 7 for every cell of 2 x 2, as `pairs_along_edges` takes them.
+
+    Raises:
+        ValueError: if `k` is not 2.
+    """
+    if k != 2:
+        raise ValueError(f"Neighbours along edges are of cells of 2 x 2 pixels. Received: k={k}.")
+    shape = (batch, height // 2, width // 2)
+    return (tf.random.stateless_uniform(shape, seed, 0, 8, tf.int32, alg="philox"),)
+
+
+DRAW = {"random": draw_neighbor_pairs, "fixed": draw_fixed_pair, "edges": draw_eighths}
 
 
 def take_pixels(images, position, k=2):

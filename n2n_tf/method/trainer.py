@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from n2n_tf.method.losses import balancing_weights, n2n_loss
 from n2n_tf.method.replicas import ReplicatedMean, overflow_everywhere, several_workers
-from n2n_tf.method.subsamplers import DRAW, take_pixels
+from n2n_tf.method.subsamplers import DRAW, pairs_along_edges, take_pixels
 from n2n_tf.networks import NETWORKS
 from n2n_tf.networks.padding import reflect_pad_batch
 
@@ -24,7 +24,8 @@ class Neighbor2Neighbor(keras.Model):
         gamma: float, weight of the regularisation (equation 7). Held in the variable `gamma`, which
             `n2n_tf.method.schedules.PaperSchedule` raises epoch by epoch. While it is 0, the pass
             over the whole image is left out, and a step costs well under half.
-        subsampler: "random" (neighbours, section 4.1) or "fixed" (appendix B).
+        subsampler: "random" (neighbours, section 4.1), "fixed" (appendix B) or "edges" (neighbours
+                along edges, `n2n_tf.method.subsamplers.pairs_along_edges`).
         k: int, side of the sub-sampler's cells in pixels.
         seed: int; with `optimizer.iterations` it decides every sub-sampler drawn. (A step that
             loss scaling skips is not counted there, and its sub-sampler is the next step's.)
@@ -84,7 +85,7 @@ class Neighbor2Neighbor(keras.Model):
         """One step of the paper's Algorithm 1 on noisy images [batch, height, width, channels]."""
         noisy, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         replica = tf.distribute.get_replica_context()
-        g1, g2 = self._draw(tf.shape(noisy), replica)  # a random neighbor sub-sampler G
+        g1, g2 = self._draw(noisy, replica)  # a random neighbor sub-sampler G
         sub_input, sub_target = take_pixels(noisy, g1, self.k), take_pixels(noisy, g2, self.k)
 
         weights = balancing_weights(sub_input, sub_target) if self.balance else None
@@ -119,15 +120,16 @@ class Neighbor2Neighbor(keras.Model):
             lambda: tf.zeros_like(noisy, tf.float32),
         )
 
-    def _draw(self, shape, replica):
+    def _draw(self, noisy, replica):
         """The sub-sampler of the global batch, and of it this replica's part."""
-        batch, height, width = tf.unstack(shape[:3])
+        batch, height, width = tf.unstack(tf.shape(noisy)[:3])
         step = tf.cast(self.optimizer.iterations, tf.int64)
         seed = tf.stack([tf.constant(self.seed, tf.int64), step])
         draw = DRAW[self.subsampler]
         maps = draw(batch * replica.num_replicas_in_sync, height, width, seed, self.k)
         start = batch * replica.replica_id_in_sync_group
-        return [positions[start : start + batch] for positions in maps]
+        maps = [positions[start : start + batch] for positions in maps]
+        return pairs_along_edges(noisy, *maps) if self.subsampler == "edges" else maps
 
     def test_step(self, data):
         """PSNR in dB and SSIM of the denoised image, clipped to [0, 1], on pairs (noisy, clean)."""

@@ -13,7 +13,7 @@ if keras.config.backend() != "tensorflow":
         f"{keras.config.backend()!r}: import n2n_tf before keras, or set KERAS_BACKEND=tensorflow."
     )
 
-from n2n_tf.networks import rrg, unet, unet_bias_free, unet_mobile
+from n2n_tf.networks import blind_spot, rrg, unet, unet_bias_free, unet_mobile
 
 # name -> builder(channels, **arguments), multiple of pixels its input sides must have, and the
 # halo in pixels that a tile needs around it for its inside to equal the whole image's.
@@ -31,6 +31,10 @@ NETWORKS = {
     ),
     "unet_mobile": (unet_mobile.unet_mobile, unet_mobile.SIZE_MULTIPLE, unet_mobile.HALO),
     "rrg": (rrg.rrg, rrg.SIZE_MULTIPLE, rrg.HALO),
+    **{
+        name: (build, blind_spot.SIZE_MULTIPLE[name], blind_spot.HALO[name])
+        for name, build in blind_spot.BUILDERS.items()
+    },
 }
 # name -> what `n2n_tf.networks.reach` cannot read from the layers. `tile` is of networks that pool
 # all they are given: larger images are cut into such windows, smaller ones are mirrored up to one.
@@ -39,5 +43,9 @@ REACH = {
         "size_multiple": rrg.SIZE_MULTIPLE,
         "halo": rrg.HALO,
         "tile": (rrg.TILE, rrg.TILE),
+    },
+    **{
+        name: {"size_multiple": blind_spot.SIZE_MULTIPLE[name], "halo": blind_spot.HALO[name]}
+        for name in blind_spot.BUILDERS
     },
 }

@@ -14,7 +14,7 @@ HALO = 160
 LEVELS = 5
 
 
-def unet(channels=3, features=48, tail_features=None, init_scale=0.1, residual=False):
+def unet(channels=3, features=48, tail_features=None, init_scale=0.1, residual=False, dropout=0.0):
     """Builds the U-Net as a functional Keras model.
 
     Args:
@@ -26,6 +26,8 @@ def unet(channels=3, features=48, tail_features=None, init_scale=0.1, residual=F
             short trainings start faster.
         residual: bool, add the input to the output. Not in the paper: the network then begins near
             the identity instead of learning it, which short trainings do not get to.
+        dropout: float in [0, 1), share of what every layer of the decoder takes that is left out in
+            training, as `n2n_tf.method.one_image.self2self` wants it.
 
     Returns:
         `keras.Model` named "unet", or "unet_residual": float [batch, height, width, channels] in
@@ -49,8 +51,11 @@ def unet(channels=3, features=48, tail_features=None, init_scale=0.1, residual=F
         out = tail if level == 1 else width
         x = _upsample(x.shape[-1], f"up{level}", init_scale)(x)
         x = layers.Concatenate(name=f"cat{level}")([x, skips[level - 1]])
+        x = _dropped(x, dropout)
         x = _conv(out, f"dec_conv{level}a", init_scale)(x)
+        x = _dropped(x, dropout)
         x = _conv(out, f"dec_conv{level}b", init_scale)(x)
+    x = _dropped(x, dropout)
     x = _conv(tail, "nin_a", init_scale, size=1)(x)
     x = _conv(tail, "nin_b", init_scale, size=1)(x)
     last_scale = 0.1 * init_scale if residual else init_scale  # begin near the identity
@@ -66,6 +71,10 @@ def he_normal(scale):
     # One object per layer: a Keras initializer used twice gives identical weights to all layers
     # of the same shape.
     return keras.initializers.VarianceScaling(2.0 * scale**2, "fan_in", "untruncated_normal")
+
+
+def _dropped(x, share):
+    return layers.Dropout(share)(x) if share else x
 
 
 def _conv(filters, name, init_scale, size=3, activation=True):

@@ -108,7 +108,8 @@ def held_out_loss(recipe, images, network):
     @tf.function
     def terms(noisy, number):
         seed = tf.stack([tf.constant(recipe.seed, tf.int64), number])
-        g1, g2 = DRAW[recipe.subsampler](1, *tf.unstack(tf.shape(noisy)[1:3]), seed)
+        name = "fixed" if recipe.subsampler == "fixed" else "random"
+        g1, g2 = DRAW[name](1, *tf.unstack(tf.shape(noisy)[1:3]), seed)
         denoised = denoise(noisy)
         pair = take_pixels(denoised, g1), take_pixels(denoised, g2)
         sub_input, sub_target = take_pixels(noisy, g1), take_pixels(noisy, g2)

@@ -3,6 +3,8 @@
 import dataclasses
 
 from n2n_tf.networks import NETWORKS
+from n2n_tf.networks.blind_spot import BUILDERS
+from n2n_tf.pipelines.noise.synthetic import parse_noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Recipe:
         method: name in `n2n_tf.method.METHODS`. Recorrupted images have the recipe's noise when
             they enter the network; their own is 1 / (1 + tau^2) of its variance.
         tau: of the method "recorrupted": noise added to an image, in units of its own.
-        subsampler: "random" or "fixed".
+        subsampler: "random", "fixed" or "edges".
+        k: side of the sub-sampler's cells in pixels.
         gamma: weight of the regularisation in the last epoch.
         gamma_delay: share of the epochs at the beginning that do without the regularisation.
         balance: whether weakly and strongly noisy images count alike in the loss.
@@ -57,6 +60,7 @@ class Recipe:
     method: str = "neighbor2neighbor"
     tau: float = 1.0
     subsampler: str = "random"
+    k: int = 2
     gamma: float = 2.0
     gamma_delay: float = 0.0
     balance: bool = False
@@ -142,4 +146,29 @@ def build_network(recipe):
             f"Unknown network {recipe.network!r}: it must be one of {', '.join(NETWORKS)}."
         )
     build = NETWORKS[recipe.network][0]
-    return build(recipe.channels, features=recipe.features, init_scale=recipe.init_scale)
+    more = {"law": law_for(recipe.noise)} if recipe.network in BUILDERS else {}
+    return build(recipe.channels, features=recipe.features, init_scale=recipe.init_scale, **more)
+
+
+def known_law(noise: str) -> tuple[float, float] | None:
+    """Shot and read of a noise of one fixed level: its variance is shot * signal + read.
+
+    Returns:
+        None if every image has a level of its own, or nothing is known.
+
+    Example:
+        >>> known_law("poisson30"), known_law("gauss5_50")
+        ((0.03333333333333333, 0.0), None)
+    """
+    parsed = parse_noise(noise)
+    if parsed.shot is not None:
+        return parsed.shot, parsed.read
+    if parsed.kind not in ("gauss", "poisson") or parsed.low != parsed.high:
+        return None
+    return (0.0, parsed.low**2) if parsed.kind == "gauss" else (1 / parsed.low, 0.0)
+
+
+def law_for(noise: str) -> tuple[float, float] | str:
+    """The `law` that a blind-spot network takes: the known one, or which kind is to be learned."""
+    kind = parse_noise(noise).kind
+    return known_law(noise) or (kind if kind in ("gauss", "poisson") else "both")

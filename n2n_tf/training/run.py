@@ -114,6 +114,7 @@ def _model(recipe):
         build_network(recipe),
         recipe.gamma,
         recipe.subsampler,
+        recipe.k,
         seed=recipe.seed,
         balance=recipe.balance,
         **more,

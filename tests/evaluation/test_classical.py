@@ -28,9 +28,15 @@ def test_the_noise_of_a_photograph_is_found(photo, sigma, rng):
     assert 255 * classical.pca_sigma(noisy) == pytest.approx(sigma, rel=0.1, abs=0.5)
 
 
-def test_the_noise_of_an_image_smaller_than_a_patch_is_refused():
-    with pytest.raises(ValueError, match=r"patches of 8 x 8 pixels\. Received: 9 x 7"):
-        classical.pca_sigma(np.zeros((7, 9, 3)))
+def test_the_noise_of_a_small_image_is_found(photo, rng):
+    for height, width in ((40, 48), (24, 20)):
+        noisy = photo[:height, :width] + rng.normal(0, 0.1, (height, width, 3))
+        assert classical.pca_sigma(noisy) == pytest.approx(0.1, rel=0.2)
+
+
+def test_the_noise_of_a_tiny_image_is_refused():
+    with pytest.raises(ValueError, match=r"from 16 x 16 pixels or more\. Received: 19 x 7"):
+        classical.pca_sigma(np.zeros((7, 19, 3)))
 
 
 @pytest.mark.parametrize("photons", [5.0, 12.34, 30.0, 50.0])

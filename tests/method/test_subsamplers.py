@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from n2n_tf.method.subsamplers import (
+    draw_eighths,
     draw_fixed_pair,
     draw_neighbor_pairs,
     fixed_pairs,
     neighbor_pairs,
+    pairs_along_edges,
     take_pixels,
 )
 
@@ -129,3 +131,36 @@ def test_a_graph_of_unknown_size_and_xla_give_the_eager_result(jit_compile, rng)
         seed = tf.constant([8, 9], tf.int64)
         for got, expected in zip(compiled(images, seed), sample(images, seed), strict=True):
             np.testing.assert_array_equal(got, expected)
+
+
+def test_pairs_along_edges_follow_what_lies_around_and_not_the_cell(rng):
+    # Vertical stripes wider than cells: the image changes across, so pairs stand one on another.
+    stripes = np.tile(np.repeat(np.arange(16.0) % 4, 4), (64, 1))[None, ..., None]
+    noisy = (stripes + rng.normal(0, 0.05, stripes.shape)).astype(np.float32)
+    drawn = draw_eighths(1, 64, 64, (1, 2))[0]
+    first, second = (np.asarray(part) for part in pairs_along_edges(noisy, drawn))
+    inner = np.abs(second - first)[0, 1:-1, 1:-1]
+    assert (inner == 2).mean() > 0.95
+    turned = np.swapaxes(noisy, 1, 2)
+    first, second = (np.asarray(part) for part in pairs_along_edges(turned, drawn))
+    assert (np.abs(second - first)[0, 1:-1, 1:-1] == 1).mean() > 0.95
+    # What is in a cell itself decides nothing.
+    other = noisy.copy()
+    other[:, 20:22, 30:32] = rng.normal(0, 9, (1, 2, 2, 1))
+    again = np.asarray(pairs_along_edges(other, drawn)[0])
+    assert again[0, 10, 15] == np.asarray(pairs_along_edges(noisy, drawn)[0])[0, 10, 15]
+
+
+def test_pairs_along_edges_of_noise_are_independent_and_equally_often(rng):
+    noise = rng.normal(0, 1, (1, 512, 512, 1)).astype(np.float32)
+    maps = pairs_along_edges(noise, draw_eighths(1, 512, 512, (3, 4))[0])
+    one, other = (np.asarray(take_pixels(noise, part)).ravel() for part in maps)
+    assert abs(np.corrcoef(one, other)[0, 1]) < 4 / 256
+    pairs, counts = np.unique(np.stack(maps, -1).reshape(-1, 2), axis=0, return_counts=True)
+    assert {tuple(pair) for pair in pairs} == {tuple(pair) for pair in neighbor_pairs(2).tolist()}
+    assert np.abs(counts - 8192).max() < 5 * 8192**0.5
+
+
+def test_edges_are_of_cells_of_two():
+    with pytest.raises(ValueError, match="2 x 2 pixels"):
+        draw_eighths(1, 9, 9, (0, 0), k=3)
