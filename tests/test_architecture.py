@@ -19,6 +19,7 @@ ORDER = [
     {"denoising"},
     {"evaluation"},
     {"training", "export", "shipping"},
+    {"experiments"},
     {"cli"},
 ]
 # Libraries that only the named files may import.

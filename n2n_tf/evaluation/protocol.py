@@ -40,7 +40,7 @@ class Result:
 FIGURES = ("psnr_noisy", "ssim_noisy", "psnr", "ssim")
 
 
-def evaluate(denoise, images, noise, generator, repeats=1):
+def evaluate(denoise, images, noise, generator, repeats=1, square=True):
     """Adds noise to clean images, denoises and scores them, in the official order.
 
     For each repeat, for each image: noise from `generator` in float64, neither clipped nor rounded;
@@ -55,6 +55,8 @@ def evaluate(denoise, images, noise, generator, repeats=1):
         generator: `numpy.random.RandomState(101)` for the paper's protocol; several data sets
             share one, in the order Kodak, BSD300, Set14.
         repeats: int.
+        square: bool, whether `denoise` is given the padded square; what is no network has no need
+            of it, and takes the image itself.
 
     Yields:
         `Result`.
@@ -69,7 +71,9 @@ def evaluate(denoise, images, noise, generator, repeats=1):
                 noisy = np.asarray(add_noise(clean, noise, seed))
             else:
                 noisy = add_noise_numpy(to_float(clean), noise, generator)
-            denoised = noisy if denoise is None else _denoise_as_square(denoise, noisy)
+            denoised = noisy
+            if denoise is not None:
+                denoised = _denoise_as_square(denoise, noisy) if square else denoise(noisy)
             noisy, denoised, peak = _comparable(clean, noisy, denoised)
             before = psnr(clean, noisy, peak), ssim(clean, noisy, peak)
             after = before

@@ -1,0 +1,229 @@
+"""Measure the paper's tables and figures, beside its figures.
+
+  n2n-experiment table1 --budget minutes --train_dir photos --data_dir Kodak --data_dir Set14
+
+Tables and figures there are:
+
+  table1           methods under four synthetic noises, on Kodak, BSD300 and Set14
+  table2           methods on SIDD's raw validation blocks
+  table3           the weight gamma of the regularisation: 0, 2, 8, 20
+  table4           fix-location and random sub-sampler
+  figure3          panels: methods at Gaussian noise, sigma 25
+  figure4          panels: methods at Poisson noise, lambda 30
+  figure6          panels: the weights gamma
+  frozen_vs_fresh  one noise field for each image for good, or new noise in every epoch
+  k                cells of 2, 3 and 4 pixels
+  objectives       what one network learns from, at one noise
+
+Budgets: smoke (seconds a row; shows that everything runs), minutes (a row takes minutes on two
+cores), hours, paper (the paper's network, steps and repeats; for GPUs).
+
+Rows appear in OUTPUT/NAME/rows.json as they are measured, and all of them in table.md and in
+page.html, which needs no other file. Stopped, the same command continues; trainings are shared
+between experiments with one --output. A model that is there already is scored instead of trained:
+
+  n2n-experiment table1 --noise gauss25 --model neighbor2neighbor=unet_rgb_gauss25 \\
+      --only noisy,bm3d,neighbor2neighbor --train_dir photos --data_dir Kodak
+
+SIDD: --train_dir is then the folder that 'n2n-sidd prepare' wrote:
+
+  n2n-experiment table2 --budget hours --train_dir sidd_sub --sidd_dir SIDD_Validation
+
+BM3D and the wavelets need packages of their own: pip install n2n_tf[benchmarks].
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+from absl import app, flags
+
+from n2n_tf.cli import program
+
+BUDGET = flags.DEFINE_string("budget", "minutes", "smoke, minutes, hours or paper.")
+TRAIN_DIR = flags.DEFINE_string(
+    "train_dir", None, "Folder of clean photographs; of table2 SIDD's sub-images."
+)
+DATA_DIR = flags.DEFINE_multi_string(
+    "data_dir", None, "Folder of clean images to score on, named Kodak, BSD300 or Set14; several."
+)
+SIDD_DIR = flags.DEFINE_string("sidd_dir", None, "Folder with SIDD's validation blocks (.mat).")
+OUTPUT = flags.DEFINE_string("output", "experiments", "Folder for trainings, rows and pages.")
+NOISE = flags.DEFINE_list("noise", None, "Only the rows of these noises. [all]")
+ONLY = flags.DEFINE_list("only", None, "Only the rows of these keys. [all]")
+MODEL = flags.DEFINE_multi_string(
+    "model", None, "KEY=MODEL: score this model for the row KEY instead of training one; several."
+)
+STEPS = flags.DEFINE_integer("steps", None, "Steps of each training. [the budget's]", 10)
+IMAGES = flags.DEFINE_integer("images", None, "Images of each set. [the budget's]", 1)
+REPEATS = flags.DEFINE_integer("repeats", None, "Noises of each image. [the budget's]", 1)
+SEED = flags.DEFINE_integer("seed", 0, "Of the trainings.", 0)
+
+PLACES = {
+    "Kodak": "r0k.us/graphics/kodak (24 PNG files)",
+    "BSD300": "github.com/TaoHuang2018/Neighbor2Neighbor, folder validation/BSD300",
+    "Set14": "github.com/TaoHuang2018/Neighbor2Neighbor, folder validation/Set14",
+}
+
+
+def main(arguments):
+    """Runs one experiment and writes its pages."""
+    from n2n_tf.experiments.plan import EXPERIMENTS
+
+    if len(arguments) != 1 or arguments[0] not in EXPERIMENTS:
+        given = f"Unknown experiment {arguments[0]!r}" if arguments else "No experiment"
+        raise app.UsageError(f"{given}: name one of {', '.join(EXPERIMENTS)}")
+    name = arguments[0]
+    experiment, budget = chosen_rows(EXPERIMENTS[name]), chosen_budget()
+    models = chosen_models(experiment)
+    check_folders(experiment, models)
+
+    program.import_tensorflow()
+    from n2n_tf.evaluation.clean_images import load_clean
+    from n2n_tf.experiments.measure import Workshop
+    from n2n_tf.experiments.page import page
+    from n2n_tf.experiments.run import run_experiment
+    from n2n_tf.experiments.tables import markdown
+    from n2n_tf.pipelines.files.atomic_files import atomic_file
+
+    folder = pathlib.Path(OUTPUT.value) / name
+    sets = {
+        pathlib.Path(path).resolve().name: load_clean(path, 3, budget.images)
+        for path in sorted(DATA_DIR.value or [], key=_official_place)
+    }
+    photos, raws = open_training_images(experiment, models, budget)
+    trainings = pathlib.Path(OUTPUT.value) / "trainings" / f"{BUDGET.value}_{budget.steps}_steps"
+    shop = Workshop(budget, photos, raws, trainings, models, SEED.value)
+    record = run_experiment(name, experiment, shop, sets, folder, _sidd_blocks(experiment))
+    for file, text in (
+        ("table.md", markdown(record, experiment)),
+        ("page.html", page(record, experiment, folder)),
+    ):
+        with atomic_file(folder / file, overwrite=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    print(markdown(record, experiment))
+    print(f"wrote {folder / 'rows.json'}, {folder / 'table.md'} and {folder / 'page.html'}")
+
+
+def chosen_rows(experiment):
+    """The experiment with the rows that --noise and --only leave.
+
+    Raises:
+        ValueError: listing what there is, for a name that is none.
+    """
+    rows = experiment.rows
+    for flag, attribute in ((NOISE, "noise"), (ONLY, "key")):
+        there = list(dict.fromkeys(getattr(row, attribute) for row in experiment.rows))
+        for name in flag.value or []:
+            if name not in there:
+                raise ValueError(f"--{flag.name}={name}: there are {', '.join(there)}.")
+        rows = [row for row in rows if not flag.value or getattr(row, attribute) in flag.value]
+    return dataclasses.replace(experiment, rows=tuple(rows))
+
+
+def chosen_budget():
+    """The budget named, with the numbers that were given.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    from n2n_tf.experiments.plan import BUDGETS
+
+    if BUDGET.value not in BUDGETS:
+        raise ValueError(f"--budget={BUDGET.value}: there are {', '.join(BUDGETS)}.")
+    given = {"steps": STEPS.value, "images": IMAGES.value, "repeats": REPEATS.value}
+    given = {field: value for field, value in given.items() if value is not None}
+    return dataclasses.replace(BUDGETS[BUDGET.value], **given)
+
+
+def chosen_models(experiment):
+    """Row key -> model, as --model gives them.
+
+    Raises:
+        ValueError: for one that names no trained row of the experiment.
+    """
+    keys = list(dict.fromkeys(row.key for row in experiment.rows if row.kind == "trained"))
+    models = {}
+    for text in MODEL.value or []:
+        key, _, model = text.partition("=")
+        if key not in keys or not model:
+            raise ValueError(f"--model={text}: must be KEY=MODEL; keys are {', '.join(keys)}.")
+        models[key] = model
+    return models
+
+
+def check_folders(experiment, models):
+    """Refuses to begin without the data that the rows need, saying where to get it.
+
+    Raises:
+        ValueError: naming the flag, and the page or command.
+    """
+    sidd = any(row.noise == "none" for row in experiment.rows)
+    if sidd and not SIDD_DIR.value:
+        raise ValueError(
+            "--sidd_dir: must name the folder of ValidationNoisyBlocksRaw.mat and "
+            "ValidationGtBlocksRaw.mat, from www.eecs.yorku.ca/~kamel/sidd."
+        )
+    if not sidd and not DATA_DIR.value:
+        pages = "; ".join(f"{name}: {PLACES[name]}" for name in experiment.sets)
+        raise ValueError(f"--data_dir: must name a folder to score on. {pages}.")
+    names = [pathlib.Path(path).resolve().name for path in DATA_DIR.value or []]
+    for path, name in zip(DATA_DIR.value or [], names, strict=True):
+        if names.count(name) > 1:
+            raise ValueError(f"--data_dir={path}: two folders are called {name}.")
+        if not pathlib.Path(path).is_dir():
+            place = f" {name}: {PLACES[name]}." if name in PLACES else ""
+            raise ValueError(f"--data_dir={path}: no such folder.{place}")
+    if not TRAIN_DIR.value and _to_be_trained(experiment, models):
+        what = (
+            "the folder that 'n2n-sidd prepare' writes"
+            if sidd
+            else "a folder of clean photographs (the paper's: 50,000 of ImageNet's validation set, "
+            "www.image-net.org)"
+        )
+        raise ValueError(f"--train_dir: must name {what}.")
+
+
+def _to_be_trained(experiment, models):
+    return any(row.kind == "trained" and row.key not in models for row in experiment.rows)
+
+
+def _official_place(path):
+    """Noise of all sets comes from one stream: Kodak first, as in the official loop."""
+    name, order = pathlib.Path(path).resolve().name, list(PLACES)
+    return (order.index(name) if name in order else len(order), name)
+
+
+def open_training_images(experiment, models, budget):
+    """(photographs, SIDD's sub-images), None where no row needs them."""
+    from n2n_tf.pipelines.files.image_folder import ImageFolder
+    from n2n_tf.pipelines.training.sources import MosaicFolder
+
+    if not _to_be_trained(experiment, models):
+        return None, None
+    if any(row.noise == "none" for row in experiment.rows):
+        return None, MosaicFolder(TRAIN_DIR.value)
+    side = dict(budget.recipe)["patch_size"]
+    largest = {"max_side": 512} if side == 256 else {}  # the paper's filter
+    return ImageFolder(TRAIN_DIR.value, min_side=side, **largest), None
+
+
+def _sidd_blocks(experiment):
+    """(noisy, clean, patterns) of SIDD's validation, None if no row needs them."""
+    if not any(row.noise == "none" for row in experiment.rows):
+        return None
+    from n2n_tf.pipelines.sidd.blocks import block_patterns
+    from n2n_tf.pipelines.sidd.files import read_blocks
+
+    folder = pathlib.Path(SIDD_DIR.value)
+    noisy = read_blocks(folder / "ValidationNoisyBlocksRaw.mat")
+    return noisy, read_blocks(folder / "ValidationGtBlocksRaw.mat"), block_patterns()
+
+
+def run():
+    """Entry point of `n2n-experiment`."""
+    program.start(main, "n2n-experiment", sys.modules[__name__], tensorflow=False)
+
+
+if __name__ == "__main__":
+    run()

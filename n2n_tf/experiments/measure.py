@@ -1,0 +1,176 @@
+"""Measuring one row: the denoiser it stands for, trained if need be, and its scores."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+
+from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.evaluation.classical import CLASSICAL, check_installed
+from n2n_tf.evaluation.protocol import PAPER_REPEATS, SEED, Result, average, evaluate
+from n2n_tf.experiments.plan import Budget, Row
+from n2n_tf.method.blind2unblind import revisible
+from n2n_tf.method.blind_spot import mean_network
+from n2n_tf.method.noisier2noise import corrected
+from n2n_tf.method.one_image import deep_image_prior, self2self
+from n2n_tf.networks.unet import SIZE_MULTIPLE, unet
+from n2n_tf.pipelines.noise.synthetic import parse_noise
+from n2n_tf.pipelines.sidd.blocks import evaluate_blocks
+from n2n_tf.training.recipes import Recipe, known_law
+from n2n_tf.training.run import train
+
+EPOCHS = 10  # that a training's steps are parted into, for gamma and the learning rate to change
+Image = Callable[[np.ndarray], np.ndarray]
+
+
+class Repeated:
+    """A folder of images seen as so many that one epoch has the steps wanted.
+
+    Args:
+        images: `n2n_tf.pipelines.files.image_folder.ImageFolder` or one of its like.
+        count: how many they shall be.
+    """
+
+    def __init__(self, images, count: int) -> None:
+        self._images, self._count = images, count
+        # The same name for the same image: a frozen noise field belongs to a name.
+        self.names = [images.names[i % len(images)] for i in range(count)]
+        self.sizes = [images.sizes[i % len(images)] for i in range(count)]
+        self.channels, self.root, self.skipped = images.channels, images.root, images.skipped
+        self.fingerprint = f"{images.fingerprint}x{count}"
+
+    def __len__(self) -> int:
+        return self._count
+
+    def crop(self, index: int, *window: int) -> np.ndarray:
+        """As the folder's."""
+        return self._images.crop(int(index) % len(self._images), *window)
+
+
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+    """Where an experiment gets its images and puts its trainings.
+
+    Attributes:
+        budget: what is spent on a row.
+        photos: training images, None if no row is trained.
+        raws: of SIDD, likewise.
+        trainings: folder for them.
+        models: row key -> a model that is evaluated instead of a training.
+        seed: of the trainings.
+    """
+
+    budget: Budget
+    photos: object | None
+    raws: object | None
+    trainings: pathlib.Path
+    models: dict[str, str]
+    seed: int = 0
+
+
+def recipe_of(row: Row, budget: Budget, seed: int = 0) -> Recipe:
+    """Everything that decides the row's training."""
+    fields = dict(budget.recipe) | dict(row.recipe) | {"epochs": EPOCHS, "seed": seed}
+    return Recipe(row.noise, method=row.name, **fields)
+
+
+def denoiser_of(row: Row, shop: Workshop, report: Callable[[str], None]) -> Image | None:
+    """What turns a noisy float32 image [height, width, channels] into a denoised one.
+
+    Returns:
+        None for the noisy image itself.
+
+    Raises:
+        ValueError: if a package or training images are missing.
+    """
+    if row.kind == "noisy":
+        return None
+    if row.kind == "classical":
+        check_installed(row.name)
+        return CLASSICAL[row.name]
+    if row.kind == "one_image":
+        return lambda noisy: _of_one_image(row.name, noisy, shop.budget, shop.seed)
+    denoise = Denoiser.load(_trained(row, shop, report))
+    if row.use == "mean":
+        return Denoiser.load(mean_network(denoise.network))
+    if row.use == "corrected":
+        return corrected(denoise, known_law(row.noise))
+    return revisible(denoise) if row.use == "revisible" else denoise
+
+
+def _trained(row, shop, report):
+    """The path of the model that the row is about."""
+    if row.key in shop.models:
+        return shop.models[row.key]
+    images = shop.raws if row.noise == "none" else shop.photos
+    recipe = recipe_of(row, shop.budget, shop.seed)
+    count = max(1, shop.budget.steps // EPOCHS) * recipe.batch_size
+    folder = shop.trainings / row.training
+    report(f"training {row.training}, {EPOCHS} x {count // recipe.batch_size} steps")
+    train(recipe, Repeated(images, count), folder, report=lambda line: None)
+    return folder
+
+
+def _of_one_image(name, noisy, budget, seed):
+    fields = dict(budget.recipe)
+    keras.utils.set_random_seed(seed)
+    dropout = 0.3 if name == "self2self" else 0.0
+    scale = fields.get("init_scale", 1.0)
+    network = unet(noisy.shape[2], fields["features"], init_scale=scale, dropout=dropout)
+    run = self2self if name == "self2self" else deep_image_prior
+    rate = {"learning_rate": 1e-3} if name == "self2self" and budget.steps < 100_000 else {}
+    return run(network, noisy, budget.one_image_steps, SIZE_MULTIPLE, seed=seed, **rate)
+
+
+def score(
+    row: Row, denoise: Image | None, sets: dict[str, list], budget: Budget
+) -> Iterator[tuple[str, dict, Result]]:
+    """Scores a denoiser on all sets, with noise from one stream as the official loop has it.
+
+    Args:
+        row: of the denoiser.
+        denoise: see `denoiser_of`.
+        sets: name -> list of (name, clean image), in the order of the stream.
+        budget: for images and repeats.
+
+    Yields:
+        `(name of the set, figures, result of its first image)`.
+    """
+    stream = np.random.RandomState(SEED)
+    # Networks see the square that the official loop makes of an image; others have no need of it.
+    square = row.kind == "trained"
+    for name, images in sets.items():
+        repeats = budget.repeats or PAPER_REPEATS.get(name, 1)
+        begun, first, kept = time.perf_counter(), None, []
+        for result in evaluate(
+            denoise, images[: budget.images], parse_noise(row.noise), stream, repeats, square
+        ):
+            first = first or result
+            kept.append(dataclasses.replace(result, images=None))
+        counts = {"images": len(images[: budget.images]), "repeats": repeats}
+        seconds = {"seconds": round(time.perf_counter() - begun, 1)}
+        yield name, average(kept) | counts | seconds, first
+
+
+def score_sidd(denoise: Image | None, blocks: tuple, most: int | None) -> dict:
+    """Figures on SIDD's validation blocks.
+
+    Args:
+        denoise: see `denoiser_of`.
+        blocks: (noisy, clean, patterns), see `n2n_tf.pipelines.sidd.blocks`.
+        most: how many scenes; None: all.
+    """
+    begun = time.perf_counter()
+    noisy, clean, patterns = (part[:most] for part in blocks)
+    before = evaluate_blocks(lambda planes: planes, noisy, clean, patterns)
+    after = before
+    if denoise:
+        after = evaluate_blocks(
+            lambda planes: np.stack([denoise(image) for image in planes]), noisy, clean, patterns
+        )
+    figures = {f"{key}_noisy": value for key, value in before.items()} | after
+    seconds = round(time.perf_counter() - begun, 1)
+    return figures | {"images": len(noisy), "repeats": 1, "seconds": seconds}

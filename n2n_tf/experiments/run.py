@@ -1,0 +1,150 @@
+"""An experiment from beginning to end: row by row, each written as soon as it is measured."""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import n2n_tf
+from n2n_tf.evaluation.protocol import SEED, Result
+from n2n_tf.experiments.measure import Workshop, denoiser_of, recipe_of, score, score_sidd
+from n2n_tf.experiments.plan import SIDD, Budget, Experiment, Row
+from n2n_tf.pipelines.files.atomic_files import write_json
+from n2n_tf.pipelines.files.image_files import write_image
+
+ROWS_FILE = "rows.json"
+
+
+def run_experiment(
+    name: str,
+    experiment: Experiment,
+    shop: Workshop,
+    sets: dict[str, list],
+    folder: pathlib.Path,
+    sidd: tuple | None = None,
+    report: Callable[[str], None] = print,
+) -> dict:
+    """Measures all rows that have not been, and returns the record of all.
+
+    Args:
+        name: of the experiment.
+        experiment: its rows.
+        shop: images and budget.
+        sets: name of a data set -> list of (name, clean image).
+        folder: receives rows.json and pictures; what it holds of the same budget is kept.
+        sidd: noisy and clean blocks and patterns, for rows of SIDD.
+        report: takes lines of text.
+
+    Returns:
+        dict: what rows.json holds.
+
+    Raises:
+        ValueError: if the folder holds rows of another budget, or of other data.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = _record(name, experiment, shop, sets, folder / ROWS_FILE)
+    for row in experiment.rows:
+        if any(_same(done, row) for done in record["rows"]):
+            continue
+        report(f"{row.noise}: {row.label}")
+        record["rows"] += [_measured(row, shop, sets, folder, sidd, report)]
+        write_json(folder / ROWS_FILE, record)
+    return record
+
+
+def _same(done, row):
+    return (done["key"], done["noise"]) == (row.key, row.noise) and "missing" not in done
+
+
+def _record(name, experiment, shop, sets, path):
+    """An empty record, or the one there is if it is of the same budget and data."""
+    record = {
+        "experiment": name,
+        "title": experiment.title,
+        "budget": json.loads(json.dumps(dataclasses.asdict(shop.budget))),
+        "data": {name: [image for image, _ in images] for name, images in sets.items()},
+        "seeds": {"training": shop.seed, "evaluation": SEED},
+        "versions": {
+            "n2n_tf": n2n_tf.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+        "rows": [],
+    }
+    if not path.exists():
+        return record
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        rows = there["rows"]
+        kept = [there[key] == record[key] for key in ("experiment", "budget", "data", "seeds")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: is no record of an experiment; move it away.") from error
+    if not all(kept):
+        raise ValueError(
+            f"{path}: holds rows of another budget, other data or another seed; give another "
+            "--output, or move it away."
+        )
+    return record | {"rows": [row for row in rows if "missing" not in row]}
+
+
+def _measured(row: Row, shop: Workshop, sets: dict, folder: pathlib.Path, sidd, report) -> dict:
+    """One row's entry: its figures on every set, or why it has none."""
+    entry = {"key": row.key, "label": row.label, "noise": row.noise, "kind": row.kind}
+    begun = time.perf_counter()
+    try:
+        denoise = denoiser_of(row, shop, report)
+    except ValueError as error:  # an optional package; a data set that is not there
+        report(f"  left out: {error}")
+        return entry | {"missing": str(error)}
+    entry |= _conditions(row, shop, time.perf_counter() - begun)
+    if row.noise == "none":
+        return entry | {"sets": {SIDD: score_sidd(denoise, sidd, shop.budget.images)}}
+    entry["sets"], entry["pictures"] = {}, None
+    for name, figures, first in score(row, denoise, sets, shop.budget):
+        entry["sets"][name] = figures
+        entry["pictures"] = entry["pictures"] or _pictures(row, first, folder)
+    return entry
+
+
+def _conditions(row: Row, shop: Workshop, seconds: float) -> dict:
+    """Under which the row was measured."""
+    if row.kind == "one_image":
+        return {"steps": shop.budget.one_image_steps}
+    if row.kind != "trained":
+        return {}
+    if row.key in shop.models:
+        return {"model": shop.models[row.key]}
+    recipe = dataclasses.asdict(recipe_of(row, shop.budget, shop.seed))
+    return {
+        "steps": shop.budget.steps,
+        "regime": recipe["noise_realization"],
+        "recipe": recipe,
+        "seconds_training": round(seconds, 1),
+    }
+
+
+def _pictures(row: Row, result: Result, folder: pathlib.Path) -> dict:
+    """Saves the first image of the first set: clean and noisy once, and what the row made of it."""
+    files = {}
+    shared = {"clean": "clean", "noisy": f"{row.noise}_noisy", "denoised": f"{row.noise}_{row.key}"}
+    for kind, image in zip(("clean", "noisy", "denoised"), result.images, strict=True):
+        name = "".join(c if c.isalnum() or c in "._-" else "_" for c in shared[kind]) + ".png"
+        write_image(folder / name, image, overwrite=True)
+        files[kind] = name
+    figures = {"psnr": result.psnr, "ssim": result.ssim}
+    before = {"psnr_noisy": result.psnr_noisy, "ssim_noisy": result.ssim_noisy}
+    return {"image": result.name, **files, **figures, **before}
+
+
+def check_budget(budget: Budget) -> list[str]:
+    """What a reader must be warned of."""
+    warnings = [budget.caption]
+    if budget.images is not None and budget.images < 12:
+        warnings.append(f"Only the first {budget.images} images of each set are scored.")
+    return warnings

@@ -1,0 +1,43 @@
+"""n2n-experiment: what it refuses, in one line; a whole one is in tests/experiments."""
+
+import pytest
+from programs import run
+
+CASES = {
+    "no experiment": ([], "No experiment: name one of table1, table2, table3"),
+    "unknown": (["table9"], "Unknown experiment 'table9': name one of table1, table2"),
+    "two": (["table1", "table3"], "name one of"),
+    "budget": (
+        ["table1", "--budget=huge"],
+        "--budget=huge: there are smoke, minutes, hours, paper",
+    ),
+    "noise": (["table1", "--noise=gauss3"], "--noise=gauss3: there are gauss25, gauss5_50"),
+    "row": (["table1", "--only=n3n"], "--only=n3n: there are noisy, supervised, noise2noise"),
+    "model": (["table3", "--model=unet"], "--model=unet: must be KEY=MODEL; keys are gamma 0"),
+    "no images": (["table3"], "--data_dir: must name a folder to score on. Kodak: r0k.us"),
+    "no folder": (
+        ["table3", "--data_dir=x/Kodak"],
+        "--data_dir=x/Kodak: no such folder. Kodak: r0",
+    ),
+    "no sidd": (["table2"], "--sidd_dir: must name the folder of ValidationNoisyBlocksRaw.mat"),
+    "no sub-images": (["table2", "--sidd_dir=x"], "the folder that 'n2n-sidd prepare' writes"),
+    "steps": (["table1", "--steps=3"], "--steps=3"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refusals_are_one_line(case, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    arguments, expected = CASES[case]
+    ended = run(capsys, monkeypatch, "experiment", *arguments)
+    assert ended.status == 1
+    assert expected in ended.err and ended.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_to_train_on_is_told_before_anything_begins(capsys, monkeypatch, tmp_path):
+    (tmp_path / "Kodak").mkdir()
+    monkeypatch.chdir(tmp_path)
+    ended = run(capsys, monkeypatch, "experiment", "table3", "--data_dir=Kodak")
+    assert (ended.status, ended.err.count("\n")) == (1, 1)
+    assert "--train_dir: must name a folder of clean photographs" in ended.err

@@ -1,0 +1,191 @@
+"""An experiment from photographs to pages: what is measured, kept, refused and shown."""
+
+import dataclasses
+import html.parser
+import json
+
+import numpy as np
+import pytest
+
+from n2n_tf.evaluation.protocol import SEED, average, evaluate
+from n2n_tf.experiments import run as run_module
+from n2n_tf.experiments.measure import EPOCHS, Repeated, Workshop
+from n2n_tf.experiments.page import page
+from n2n_tf.experiments.plan import BUDGETS, EXPERIMENTS, Experiment, Row
+from n2n_tf.experiments.run import run_experiment
+from n2n_tf.experiments.tables import markdown
+from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, embedded_photo
+from n2n_tf.pipelines.files.image_files import write_image
+from n2n_tf.pipelines.files.image_folder import ImageFolder
+from n2n_tf.pipelines.noise.synthetic import parse_noise
+
+SMALL = (("features", 4), ("patch_size", 32), ("batch_size", 2), ("init_scale", 1.0))
+BUDGET = dataclasses.replace(BUDGETS["smoke"], steps=10, recipe=(*SMALL, ("holdout", 0.0)))
+
+
+def row(key, kind, name="", noise="gauss25", **more):
+    return Row(key, key.capitalize(), noise, kind, name, **more)
+
+
+ROWS = (
+    row("noisy", "noisy"),
+    row("tv", "classical", "tv"),
+    row("neighbor2neighbor", "trained", "neighbor2neighbor"),
+)
+TRIAL = Experiment("A trial", ROWS, ("Kodak",), "table1")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of three small photographs."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name in FIRST_SET[:3]:
+        write_image(folder / f"{name}.png", embedded_photo(name)[:64, :72])
+    return folder
+
+
+@pytest.fixture
+def shop(photos, tmp_path):
+    return Workshop(BUDGET, ImageFolder(photos), None, tmp_path / "trainings", {})
+
+
+SETS = {"Kodak": [(name, embedded_photo(name)[:48, :40]) for name in FIRST_SET[:2]]}
+
+
+def run(experiment, shop, folder, sets=SETS):
+    said = []
+    return run_experiment("trial", experiment, shop, sets, folder, report=said.append), said
+
+
+def test_rows_are_measured_once_kept_and_shown(shop, tmp_path):
+    record, said = run(TRIAL, shop, tmp_path / "out")
+    noisy, tv, trained = record["rows"]
+    stream = np.random.RandomState(SEED)
+    expected = average(evaluate(None, SETS["Kodak"][:1], parse_noise("gauss25"), stream))
+    assert {key: noisy["sets"]["Kodak"][key] for key in expected} == expected
+    assert tv["sets"]["Kodak"]["psnr_noisy"] == expected["psnr"]  # the same noise for all
+    assert tv["sets"]["Kodak"]["psnr"] > expected["psnr"] + 1
+    assert trained["steps"] == 10 and trained["regime"] == "frozen"
+    assert trained["recipe"]["method"] == "neighbor2neighbor"
+    assert trained["seconds_training"] > 0
+    assert json.loads((tmp_path / "out/rows.json").read_text()) == record
+
+    again, said = run(TRIAL, shop, tmp_path / "out")
+    assert again == record and said == []  # nothing was measured again
+
+    text = markdown(record, TRIAL)
+    assert "Too small to mean anything" in text
+    figures = trained["sets"]["Kodak"]
+    line = next(line for line in text.splitlines() if line.startswith("| Neighbor2neighbor"))
+    assert [cell.strip() for cell in line.split("|")[2:4]] == [
+        f"{figures['psnr']:.2f} / {figures['ssim']:.3f}",
+        "32.08 / 0.879",
+    ]
+    assert "Blind2Unblind | 32.27" in text
+
+    shown = page(record, TRIAL, tmp_path / "out")
+    assert shown.count("<tr>") >= 4 and "32.08 / 0.879" in shown
+    assert 'type="range"' in shown and "<svg" in shown
+    assert "http" not in shown.replace("https://", "http").split("<script>")[1]  # no other file
+    Balanced().feed(shown)
+
+
+class Balanced(html.parser.HTMLParser):
+    """Fails for an element that is closed by another's tag, and for a picture from elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img", "input", "rect"):
+            self.open.append(tag)
+        if tag == "img":
+            assert dict(attrs)["src"].startswith("data:image/")
+
+    def handle_endtag(self, tag):
+        if tag != "rect":
+            assert self.open.pop() == tag
+
+
+def test_an_interrupted_experiment_goes_on_with_the_next_row(shop, tmp_path, monkeypatch):
+    experiment = dataclasses.replace(TRIAL, rows=ROWS[:2])
+    real, asked = run_module.denoiser_of, []
+
+    def broken(planned, *more):
+        asked.append(planned.key)
+        if planned.key == "tv" and len(asked) == 2:
+            raise KeyboardInterrupt
+        return real(planned, *more)
+
+    monkeypatch.setattr(run_module, "denoiser_of", broken)
+    with pytest.raises(KeyboardInterrupt):
+        run(experiment, shop, tmp_path / "out")
+    record, _ = run(experiment, shop, tmp_path / "out")
+    assert asked == ["noisy", "tv", "tv"]
+    assert [entry["key"] for entry in record["rows"]] == ["noisy", "tv"]
+
+
+def test_rows_of_another_budget_or_other_data_are_not_mixed(shop, tmp_path):
+    experiment = dataclasses.replace(TRIAL, rows=ROWS[:1])
+    run(experiment, shop, tmp_path / "out")
+    other = dataclasses.replace(shop, budget=dataclasses.replace(BUDGET, steps=20))
+    for changed, sets in ((other, SETS), (shop, {"Set14": SETS["Kodak"]})):
+        with pytest.raises(ValueError, match=r"rows\.json: holds rows of another budget"):
+            run(experiment, changed, tmp_path / "out", sets)
+    (tmp_path / "out/rows.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"rows\.json: is no record"):
+        run(experiment, shop, tmp_path / "out")
+
+
+def test_a_row_that_cannot_be_says_why_and_is_tried_again(shop, tmp_path, monkeypatch):
+    experiment = dataclasses.replace(TRIAL, rows=ROWS[:2])
+
+    def absent(planned, *more):
+        if planned.key == "tv":
+            raise ValueError("The package tv is not installed: pip install tv")
+
+    monkeypatch.setattr(run_module, "denoiser_of", absent)
+    record, said = run(experiment, shop, tmp_path / "out")
+    assert "pip install tv" in markdown(record, experiment)
+    assert "pip install tv" in page(record, experiment, tmp_path / "out")
+    assert any("left out" in line for line in said)
+    monkeypatch.undo()
+    record, _ = run(experiment, shop, tmp_path / "out")
+    assert [("missing" in entry) for entry in record["rows"]] == [False, False]
+
+
+def test_a_given_model_is_scored_and_not_trained(shop, tmp_path):
+    given = dataclasses.replace(shop, photos=None, models={"neighbor2neighbor": "mobile_model"})
+    experiment = dataclasses.replace(TRIAL, rows=ROWS[2:])
+    record, _ = run(experiment, given, tmp_path / "out")
+    assert "mobile_model: no such file" in record["rows"][0]["missing"]
+    given = dataclasses.replace(given, models={"neighbor2neighbor": "mobile_rgb_gauss5_50"})
+    record, _ = run(experiment, given, tmp_path / "out")
+    assert record["rows"][0]["model"] == "mobile_rgb_gauss5_50"
+    figures = record["rows"][0]["sets"]["Kodak"]
+    assert figures["psnr"] > figures["psnr_noisy"] + 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "planned",
+    [r for r in EXPERIMENTS["table1"].rows if r.noise == "gauss25" and r.kind != "classical"],
+    ids=lambda planned: planned.key,
+)
+def test_every_method_runs(planned, shop, tmp_path):
+    budget = dataclasses.replace(BUDGET, one_image_steps=3)
+    record, _ = run(
+        Experiment("One", (planned,)), dataclasses.replace(shop, budget=budget), tmp_path / "out"
+    )
+    figures = record["rows"][0]["sets"]["Kodak"]
+    assert np.isfinite([figures["psnr"], figures["ssim"]]).all()
+
+
+def test_a_folder_seen_as_many_images_keeps_one_frozen_noise_for_each(photos):
+    folder = ImageFolder(photos)
+    seen = Repeated(folder, 7)
+    assert len(seen) == len(seen.names) == len(seen.sizes) == 7
+    assert seen.names[0] == seen.names[3] == folder.names[0]
+    np.testing.assert_array_equal(seen.crop(4, 3, 5, 8, 8), folder.crop(1, 3, 5, 8, 8))
+    assert EPOCHS > 5  # so that the learning rate is halved on the way
