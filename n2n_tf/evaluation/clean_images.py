@@ -1,5 +1,6 @@
 """Clean images to evaluate on: files, or photographs that scikit-image ships."""
 
+import itertools
 import pathlib
 
 import numpy as np
@@ -7,13 +8,9 @@ import numpy as np
 from n2n_tf.evaluation.metrics import SSIM_WINDOW
 from n2n_tf.evaluation.protocol import SEED
 from n2n_tf.pipelines.files.embedded_photos import SECOND_SET, embedded_photo
-from n2n_tf.pipelines.files.image_files import (
-    ImageFileError,
-    list_images,
-    read_image,
-    to_channels,
-    to_float,
-)
+from n2n_tf.pipelines.files.image_files import list_images, picture_of, to_channels, to_float
+from n2n_tf.pipelines.files.image_limits import ImageFileError, errors_named
+from n2n_tf.pipelines.files.stacks import open_planes
 from n2n_tf.pipelines.raw.unprocess import raw_planes_of_photo
 from n2n_tf.pipelines.training.batches import frozen_seed
 
@@ -26,7 +23,7 @@ def load_clean(folder, channels, most=None):
         channels: 1 or 3: uint8 or uint16 [H, W, channels]; gray and RGB are converted into each
             other. 4: float32 [H / 2, W / 2, 4], the photographs unprocessed to packed camera raw,
             each by a camera of its own that its name decides.
-        most: int, how many are read, the first by path; None: all.
+        most: int, how many are read, the first by path; None: all. Planes of a stack are images.
 
     Raises:
         ImageFileError: for a missing or empty folder, or any image that cannot be read or scored: a
@@ -38,10 +35,11 @@ def load_clean(folder, channels, most=None):
             f"Images are evaluated as gray, RGB or raw. Received: channels={channels}."
         )
     root = pathlib.Path(folder)
-    named = [(p.relative_to(root).as_posix(), p) for p in list_images(root)[:most]]
+    least = 2 * SSIM_WINDOW if channels == 4 else SSIM_WINDOW
+    found = itertools.islice(_images_below(root, least), most)
     if channels == 4:
-        return [(name, _read_as_raw(path, name)) for name, path in named]
-    return [(name, _read(path, channels)) for name, path in named]
+        return [(name, _as_raw(to_channels(pixels, 3), name)) for name, pixels in found]
+    return [(name, to_channels(pixels, channels)) for name, pixels in found]
 
 
 def embedded_clean(channels):
@@ -52,10 +50,6 @@ def embedded_clean(channels):
     return [(name, to_channels(photo, channels)) for name, photo in photos]
 
 
-def _read_as_raw(path, name):
-    return _as_raw(_read(path, 3, 2 * SSIM_WINDOW), name)
-
-
 def _as_raw(photo, name):
     """A photograph as clean packed raw, unprocessed by the camera that belongs to its name."""
     rgb = to_float(photo)
@@ -63,12 +57,24 @@ def _as_raw(photo, name):
     return np.asarray(raw_planes_of_photo(rgb[:height, :width], frozen_seed(SEED, name)))
 
 
-def _read(path, channels, least=SSIM_WINDOW):
-    pixels = read_image(path).pixels
+def _images_below(root, least):
+    """Yields (name, pixels) of every image; of a stack each plane, "[number]" behind its name."""
+    for path in list_images(root):
+        name = path.relative_to(root).as_posix()
+        with open_planes(path) as planes:
+            parts = len(planes.read(0).colours)
+            for index in range(len(planes)):
+                plane = planes.read(index)
+                for part in range(len(plane.colours)):
+                    with errors_named(path, "file"):
+                        pixels = picture_of(plane, part, planes.orientation).pixels
+                        _check_scored(pixels, least)
+                    several = len(planes) * parts > 1
+                    yield f"{name}[{index * parts + part}]" if several else name, pixels
+
+
+def _check_scored(pixels, least):
     if pixels.dtype.kind != "u":
-        raise ImageFileError(f"{path}: {pixels.dtype} pixels; only 8- and 16-bit files are scored.")
+        raise ImageFileError(f"{pixels.dtype} pixels; only 8- and 16-bit files are scored.")
     if min(pixels.shape[:2]) < least:
-        raise ImageFileError(
-            f"{path}: {pixels.shape[1]} x {pixels.shape[0]} pixels; SSIM needs {least}."
-        )
-    return to_channels(pixels, channels)
+        raise ImageFileError(f"{pixels.shape[1]} x {pixels.shape[0]} pixels; SSIM needs {least}.")

@@ -65,21 +65,37 @@ def decode_image(data, path):
     with open_planes(path, data=data) as planes, errors_named(path, "file"):
         if len(planes) > 1:
             raise ImageFileError(f"holds {len(planes)} planes, not one image.")
-        return _picture(planes.read(0), planes.orientation)
+        plane = planes.read(0)
+        if len(plane.colours) > 1:
+            raise ImageFileError(f"holds {len(plane.colours)} channels, not one gray or RGB image.")
+        return picture_of(plane, 0, planes.orientation)
 
 
-def _picture(plane, orientation):
+def picture_of(plane, number, orientation=1, in_units=False):
+    """One colour image or channel of a plane.
+
+    Args:
+        plane: `Plane`.
+        number: int, which of `plane.colours`.
+        orientation: 1..8, that is undone.
+        in_units: bool, types other than uint8, uint16 and float32 keep their numbers as floats.
+            Otherwise their white becomes 1.
+
+    Returns:
+        `Picture`.
+
+    Raises:
+        ImageFileError: for NaN or infinite pixels.
+    """
     pixels = straight(plane.pixels) if plane.premultiplied else plane.pixels
-    opaque = plane.colours[-1].stop
-    if len(plane.colours) > 1:
-        raise ImageFileError(f"holds {len(plane.colours)} channels, not one gray or RGB image.")
     if pixels.dtype not in (np.uint8, np.uint16, np.float32) or plane.white not in (255, 65535, 1):
         with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite: see below
-            pixels = np.float32(pixels / np.float64(plane.white))
+            pixels = np.float32(pixels / np.float64(1 if in_units else plane.white))
     if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
         raise ImageFileError("holds NaN or infinite pixels.")
-    pixels = upright(pixels, orientation)
-    return Picture(pixels[..., :opaque], pixels[..., -1] if pixels.shape[2] > opaque else None)
+    pixels, opaque = upright(pixels, orientation), plane.colours[-1].stop
+    alpha = pixels[..., -1] if pixels.shape[2] > opaque else None
+    return Picture(pixels[..., plane.colours[number]], alpha)
 
 
 def upright(pixels, orientation):

@@ -9,13 +9,13 @@ import threading
 import numpy as np
 
 from n2n_tf.pipelines.files.image_files import (
-    ImageFileError,
-    decode_image,
     list_images,
+    picture_of,
     to_channels,
     to_float,
 )
-from n2n_tf.pipelines.files.stacks import read_file
+from n2n_tf.pipelines.files.image_limits import ImageFileError, errors_named
+from n2n_tf.pipelines.files.stacks import open_planes, read_file
 from n2n_tf.pipelines.processors import available_processors
 
 
@@ -27,8 +27,19 @@ class Skipped:
     reason: str
 
 
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where an image is: a file, which of its planes, and which colours or channel of the plane."""
+
+    path: pathlib.Path
+    plane: int = 0
+    colours: int = 0
+
+
 class ImageFolder:
     """The usable images below a folder, sorted by relative path, with a bounded pixel cache.
+
+    Every plane of a stack, and every channel that is no part of RGB, is an image of its own.
 
     Every file is decoded once when the folder is opened, so that an unreadable file is known
     before training begins. Decoded pixels stay in memory while they fit into `cache_bytes`; images
@@ -46,7 +57,8 @@ class ImageFolder:
         progress: callable(iterable, total) -> iterable, e.g. tqdm.
 
     Attributes:
-        paths: usable files. names: the same relative to `root`, with forward slashes.
+        paths: the file of each image. names: the same relative to `root`, with forward slashes;
+            of images that share a file with others "[number]" follows.
         sizes: (height, width) of each in pixels.
         skipped: list of `Skipped`.
         fingerprint: hexadecimal digest of names and contents of the usable files.
@@ -69,8 +81,9 @@ class ImageFolder:
         self.min_side, self.max_side, self.white_level = min_side, max_side, white_level
         self._room, self._room_lock, self._cache = cache_bytes, threading.Lock(), {}
         self.paths, self.sizes, self.skipped = [], [], []
+        self._places, self.names = [], []
         self._scan(list_images(root), progress or (lambda items, total: items))
-        self.names = [p.relative_to(self.root).as_posix() for p in self.paths]
+        self.paths = [place.path for place in self._places]
         if not self.paths:
             first = self.skipped[0]
             raise ImageFileError(
@@ -86,38 +99,62 @@ class ImageFolder:
                 if isinstance(result, str):
                     self.skipped.append(Skipped(path, result))
                     continue
-                pixels, size, checksum = result
-                self.sizes.append(size)
-                if pixels is not None:
-                    self._cache[len(self.paths)] = pixels
-                self.paths.append(path)
+                found, checksum = result
                 name = path.relative_to(self.root).as_posix()
+                for number, (place, pixels, size) in enumerate(found):
+                    if pixels is not None:
+                        self._cache[len(self._places)] = pixels
+                    self._places.append(place)
+                    self.sizes.append(size)
+                    self.names.append(name if len(found) == 1 else f"{name}[{number}]")
                 digest.update(name.encode(errors="surrogatepass") + b"\0" + checksum)
         self.fingerprint = digest.hexdigest()[:16]
 
     def _check(self, path):
-        """Returns (pixels, or None without room; size; checksum), or the reason for skipping."""
+        """Returns what the file holds and its checksum, or the reason for skipping it.
+
+        What it holds: list of (place; pixels, or None without room; size).
+        """
+        found = []
         try:
             data = read_file(path)
-            pixels = self._decode(data, path)
+            with open_planes(path, data=data) as planes:
+                for index in range(len(planes)):
+                    plane = planes.read(index)
+                    reason = self._size_reason(plane.pixels.shape)
+                    if reason:
+                        return reason
+                    for number in range(len(plane.colours)):
+                        pixels = self._pixels(path, plane, number, planes.orientation)
+                        place = _Place(path, index, number)
+                        found.append((place, self._kept(pixels), pixels.shape[:2]))
         except ImageFileError as error:
             return str(error).removeprefix(f"{path}: ")
-        height, width = pixels.shape[:2]
+        return found, hashlib.sha256(data).digest()
+
+    def _size_reason(self, shape):
+        height, width = shape[:2]
         if min(height, width) < self.min_side:
             return f"{width} x {height} pixels, below {self.min_side}."
         if self.max_side and max(height, width) > self.max_side:
             return f"{width} x {height} pixels, above {self.max_side}."
-        with self._room_lock:  # here, not in _scan: what does not fit is freed at once
+        return None
+
+    def _kept(self, pixels):
+        """The pixels if there is room for them in the cache: what does not fit is freed at once."""
+        with self._room_lock:
             fits = pixels.nbytes <= self._room
             self._room -= pixels.nbytes * fits
-        return pixels if fits else None, (height, width), hashlib.sha256(data).digest()
+        return pixels if fits else None
 
-    def _decode(self, data, path):
-        pixels = to_channels(decode_image(data, path).pixels, self.channels)
+    def _pixels(self, path, plane, number, orientation):
+        with errors_named(path, "file"):
+            picture = picture_of(plane, number, orientation, self.white_level is not None)
+        pixels = to_channels(picture.pixels, self.channels)
         return np.array(pixels, order="C")  # a copy: a view would keep the alpha in memory too
 
     def __len__(self):
-        return len(self.paths)
+        return len(self._places)
 
     def load(self, index):
         """Returns image `index` as float32 [height, width, channels] in nominal range [0, 1].
@@ -135,8 +172,15 @@ class ImageFolder:
         """
         pixels = self._cache.get(index)
         if pixels is None:
-            path = self.paths[index]
-            pixels = self._decode(read_file(path), path)
+            place = self._places[index]
+            path = place.path
+            with open_planes(path) as planes:
+                if place.plane >= len(planes):
+                    raise ImageFileError(f"{path}: has fewer planes than when the training began.")
+                plane = planes.read(place.plane)
+                if place.colours >= len(plane.colours):
+                    raise ImageFileError(f"{path}: has fewer channels than when training began.")
+                pixels = self._pixels(path, plane, place.colours, planes.orientation)
             if pixels.shape[:2] != self.sizes[index]:
                 raise ImageFileError(f"{path}: has changed its size since the training began.")
         return to_float(pixels[top : top + height, left : left + width], self.white_level)

@@ -1,9 +1,11 @@
 """Images that a training never sees, for an early look at how it does on others."""
 
 import hashlib
+import re
 
 LEAST = 20  # images in a folder below which none is held out unasked
 SHARE = 0.03
+_STACK = re.compile(r"\[\d+\]$")  # how `ImageFolder` numbers the images of one file
 MOST = 64  # held out unasked: as many are scored in seconds
 
 
@@ -17,23 +19,34 @@ def choose_held_out(names, share, seed):
         seed: int.
 
     Returns:
-        sorted list of names; the choice hangs on names and seed alone, not on their order.
+        sorted list of names; the choice hangs on names and seed alone, not on their order. Images
+        of one file, the planes of a stack, are held out together or not at all: neighbours are too
+        alike to tell how a network does on others.
 
     Raises:
         ValueError: if no image would be left to train on.
     """
+    files = {}
+    for name in names:
+        files.setdefault(_STACK.sub("", name), []).append(name)
     count = round((SHARE if share is None else share) * len(names))
     if share is None:
         count = min(max(count, 1), MOST) if len(names) >= LEAST else 0
+        count = count if len(files) > 1 else 0
     elif share:
         count = max(count, 1)
-    if count >= len(names):
+    if count >= len(names) or (count and len(files) == 1):
         raise ValueError(f"--holdout={share}: leaves none of {len(names)} images to train on.")
 
     def key(name):
         return hashlib.sha256(f"{seed}/held out/{name}".encode(errors="surrogatepass")).digest()
 
-    return sorted(sorted(names, key=key)[:count])
+    held_out = []
+    for name in sorted(files, key=key):
+        if len(held_out) >= count or len(held_out) + len(files[name]) >= len(names):
+            break
+        held_out += files[name]
+    return sorted(held_out)
 
 
 class Subset:

@@ -9,6 +9,7 @@ import weakref
 import numpy as np
 import pytest
 import skimage.data
+import tifffile
 
 from n2n_tf.pipelines.files import image_folder
 from n2n_tf.pipelines.files.image_files import ImageFileError, read_image, to_channels, write_image
@@ -67,11 +68,14 @@ def test_real_photos_of_all_kinds(tmp_path):
         shutil.copy(PHOTOS / name, tmp_path)
     for channels in (1, 3):
         images = ImageFolder(tmp_path, channels)
-        assert images.names == ["camera.png", "chelsea.png", "logo.png", "rocket.jpg"]
-        assert [(s.path.name, s.reason) for s in images.skipped] == [
-            ("multipage.tif", "holds 2 planes, not one image.")
+        assert images.names == [
+            *("camera.png", "chelsea.png", "logo.png", "multipage.tif[0]", "multipage.tif[1]"),
+            "rocket.jpg",
         ]
+        assert images.skipped == []
         for i, path in enumerate(images.paths):
+            if path.name == "multipage.tif":
+                continue
             loaded = images.load(i)
             expected = to_channels(read_image(path).pixels, channels) / 255
             assert loaded.shape[2] == channels
@@ -153,8 +157,8 @@ def test_the_memory_bound_is_kept_and_changes_no_pixel(folder, monkeypatch, cach
     images = ImageFolder(folder, cache_bytes=cache_bytes)
     assert sum(p.nbytes for p in images._cache.values()) <= cache_bytes
     reads = []
-    read_file = image_folder.read_file
-    monkeypatch.setattr(image_folder, "read_file", lambda p: (reads.append(p), read_file(p))[1])
+    honest = image_folder.open_planes
+    monkeypatch.setattr(image_folder, "open_planes", lambda p: (reads.append(p), honest(p))[1])
     for _ in range(2):
         for i in range(4):
             np.testing.assert_array_equal(images.load(i), everything.load(i))
@@ -271,7 +275,7 @@ def test_images_that_do_not_fit_are_freed_while_a_slow_file_holds_up_the_others(
         def __eq__(self, other):
             return self is other
 
-    def decode(self, data, path):
+    def decode(self, path, plane, number, orientation):
         pixels = np.zeros((4, 4, 3), np.uint8).view(Pixels)
         if path.name == "b.tif":  # the first in order, the last to be ready
             rest.wait(timeout=30)
@@ -283,6 +287,32 @@ def test_images_that_do_not_fit_are_freed_while_a_slow_file_holds_up_the_others(
         return pixels
 
     monkeypatch.setattr(image_folder, "available_processors", lambda: 2)
-    monkeypatch.setattr(ImageFolder, "_decode", decode)
+    monkeypatch.setattr(ImageFolder, "_pixels", decode)
     assert len(ImageFolder(folder, cache_bytes=0)) == 4
     assert seen == [0]
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2 << 30])
+def test_every_plane_and_channel_of_a_stack_is_an_image(tmp_path, rng, cache_bytes):
+    stack = rng.integers(0, 65535, (4, 24, 31)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "b.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    channels = rng.integers(0, 65535, (2, 24, 31)).astype(np.uint16)
+    tifffile.imwrite(
+        tmp_path / "c.tif", channels, photometric="minisblack", planarconfig="separate"
+    )
+    write_image(tmp_path / "a.png", np.uint8(255 * rng.random((24, 31, 1))))
+    images = ImageFolder(tmp_path, channels=1, cache_bytes=cache_bytes)
+    names = ["b.tif[0]", "b.tif[1]", "b.tif[2]", "b.tif[3]", "c.tif[0]", "c.tif[1]"]
+    assert images.names == ["a.png", *names] and len(images) == 7
+    assert images.sizes == [(24, 31)] * 7
+    for index, plane in enumerate([*stack, *channels], 1):
+        np.testing.assert_array_equal(images.load(index)[..., 0], np.float32(plane / 65535))
+
+
+def test_numbers_of_other_types_are_kept_when_white_is_said(tmp_path, rng):
+    hounsfield = rng.integers(-1000, 3000, (24, 31)).astype(np.int16)
+    tifffile.imwrite(tmp_path / "a.tif", hounsfield)
+    images = ImageFolder(tmp_path, channels=1, white_level=1000)
+    np.testing.assert_allclose(images.load(0)[..., 0], hounsfield / 1000, rtol=1e-6)
+    images = ImageFolder(tmp_path, channels=1)
+    np.testing.assert_allclose(images.load(0)[..., 0], hounsfield / 32767, rtol=1e-6)

@@ -82,3 +82,17 @@ def test_held_out_images_are_recorded_scored_and_never_trained_on(photos, tmp_pa
     assert final_state(tmp_path)[1] == 2 * 3  # three images, two crops, two per batch
     with pytest.raises(TrainingError, match=r"holdout was 0.3, is None"):
         train(SHORT, images, tmp_path, report=said.append)
+
+
+def test_planes_of_one_stack_are_not_split():
+    names = [f"{file}.tif[{plane}]" for file in "abcdefgh" for plane in range(10)]
+    for share in (None, 0.1, 0.3):
+        for seed in range(20):
+            chosen = choose_held_out(names, share, seed)
+            files = {name[0] for name in chosen}
+            assert chosen == sorted(name for name in names if name[0] in files)
+            assert len(files) == (3 if share == 0.3 else 1)
+    assert choose_held_out(names[:30], None, 0) != choose_held_out(names[:30], None, 1)
+    assert choose_held_out([f"a.tif[{plane}]" for plane in range(500)], None, 0) == []
+    with pytest.raises(ValueError, match="leaves none of 50 images"):
+        choose_held_out([f"a.tif[{plane}]" for plane in range(50)], 0.1, 0)
