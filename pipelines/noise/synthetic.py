@@ -61,7 +61,7 @@ def parse_noise(text):
 
     Example:
         >>> parse_noise("poisson5_50")
-        Noise(kind='poisson', low=5.0, high=50.0)
+        Noise(kind='poisson', low=5.0, high=50.0, shot=None, read=None)
     """
     if text in ("none", "raw", "profile"):
         return Noise(text)
