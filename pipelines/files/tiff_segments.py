@@ -90,14 +90,29 @@ def _encode(part, page):
         part = imagecodecs.floatpred_encode(part.astype(part.dtype.newbyteorder(order)), axis=-2)
         data = part.tobytes()
     elif bits not in (8, 16, 32, 64):
-        row = part.shape[1] * part.shape[2]  # every row begins with a new byte
-        data = imagecodecs.packints_encode(part.reshape(-1), bits, runlen=row)
+        data = packed_integers(part.reshape(len(part), -1), bits)
     else:
         if predictor == 2:
             part = imagecodecs.delta_encode(part, axis=-2)
         data = part.astype(part.dtype.newbyteorder(order)).tobytes()
     compressed = _compress(data, name_of(page.compression), len(data) // len(part))
     return imagecodecs.bitorder_encode(compressed) if page.fillorder == 2 else compressed
+
+
+def packed_integers(rows: np.ndarray, bits: int) -> bytes:
+    """Packs unsigned integers of a few bits; every row begins with a new byte.
+
+    imagecodecs does it only from versions on that there are not for Python 3.10.
+
+    Args:
+        rows: uint8 or uint16 [rows, numbers], each below 2**bits.
+        bits: of each number, 1 to 16; the highest comes first.
+
+    >>> packed_integers(np.array([[1, 2, 3]], np.uint8), 4).hex()
+    '1230'
+    """
+    places = np.arange(bits - 1, -1, -1, dtype=rows.dtype)
+    return np.packbits((rows[..., None] >> places & 1).reshape(len(rows), -1), axis=1).tobytes()
 
 
 def _compress(data, compression, row):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from n2n_tf.pipelines.files import tiff_segments
 from n2n_tf.pipelines.files.image_limits import ImageFileError
 from n2n_tf.pipelines.files.tiff_planes import TiffPlanes
 
@@ -88,13 +89,26 @@ def test_any_layout_and_compression_holds_other_pixels(tmp_path, rng, dtype, col
         assert_same_tags(path, target)
 
 
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_packed_integers_are_what_they_were(rng, bits):
+    rows = rng.integers(0, 2**bits, (7, 13)).astype("u1" if bits < 9 else "u2")
+    packed = tiff_segments.packed_integers(rows, bits)
+    assert len(packed) == 7 * -(-13 * bits // 8)  # rows begin with a new byte
+    digits = np.unpackbits(np.frombuffer(packed, np.uint8).reshape(7, -1), axis=1)
+    digits = digits[:, : 13 * bits].reshape(7, 13, bits)
+    assert (digits @ (1 << np.arange(bits)[::-1]) == rows).all()
+
+
 @pytest.mark.parametrize("bits", [4, 10, 12, 14])
 @pytest.mark.parametrize("samples", [1, 3])
 def test_packed_bits_stay_packed(tmp_path, rng, bits, samples):
     shape = (9, 13, samples) if samples > 1 else (9, 13)  # rows that do not end on a byte
     pixels = rng.integers(0, 2**bits, shape).astype("u1" if bits < 9 else "u2")
     photometric = "rgb" if samples > 1 else "minisblack"
-    tifffile.imwrite(tmp_path / "a.tif", pixels, bitspersample=bits, photometric=photometric)
+    try:
+        tifffile.imwrite(tmp_path / "a.tif", pixels, bitspersample=bits, photometric=photometric)
+    except NotImplementedError:
+        pytest.skip("the newest imagecodecs for this Python does not pack integers")
     (plane,) = flipped(tmp_path / "a.tif", tmp_path / "b.tif")
     assert plane.white == 2**bits - 1
     np.testing.assert_array_equal(plane.pixels.reshape(shape), pixels)
