@@ -38,7 +38,7 @@ def pca_sigma(image: np.ndarray) -> float:
 
     Example:
         >>> noise = np.random.default_rng(0).normal(0.5, 0.1, (128, 128, 3))
-        >>> round(pca_sigma(noise), 2)
+        >>> round(pca_sigma(noise), 1)
         0.1
     """
     least = 2 * PATCHES[0]
