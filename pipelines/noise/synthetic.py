@@ -60,8 +60,9 @@ def parse_noise(text):
         ValueError: if the text does not follow the grammar or a level is not positive.
 
     Example:
-        >>> parse_noise("poisson5_50")
-        Noise(kind='poisson', low=5.0, high=50.0, shot=None, read=None)
+        >>> noise = parse_noise("poisson5_50")
+        >>> noise.kind, noise.low, noise.high
+        ('poisson', 5.0, 50.0)
     """
     if text in ("none", "raw", "profile"):
         return Noise(text)
