@@ -45,4 +45,4 @@ $(INSTALLED): requirements.txt pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo_output docs/api build *.egg-info
+	rm -rf $(VENV) demo_output docs/api docs/tutorial_output build *.egg-info
