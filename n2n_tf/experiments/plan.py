@@ -5,8 +5,8 @@ others; give it the key that `paper.json` has and the paper's figures stand besi
 """
 
 import dataclasses
-import json
-import pathlib
+
+from n2n_tf.evaluation.published import paper_figures
 
 NOISES = {
     "gauss25": "Gaussian, sigma 25",
@@ -277,12 +277,6 @@ EXPERIMENTS = {
         paper="table1",
     ),
 }
-
-
-def paper_figures() -> dict:
-    """What the paper printed, and later methods' figures: see `paper.json`."""
-    path = pathlib.Path(__file__).with_name("paper.json")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def paper_cell(experiment: Experiment, row: Row, data_set: str) -> list[float] | None:

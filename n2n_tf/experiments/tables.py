@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from n2n_tf.experiments.plan import NOISES, Experiment, Row, paper_cell, paper_figures
+from n2n_tf.evaluation.published import paper_figures
+from n2n_tf.experiments.plan import NOISES, Experiment, Row, paper_cell
 
 
 def markdown(record: dict, experiment: Experiment) -> str:

@@ -1,15 +1,9 @@
 """The shipped models beside the figures of the paper: the table in README.md."""
 
+from n2n_tf.evaluation.published import paper_figures
 from n2n_tf.model_files import shipped
 from n2n_tf.model_files.shipped import KINDS
 
-# PSNR in dB of the paper's U-Net ("Ours"). Source: Huang et al., CVPR 2021, table 1.
-PAPER = {
-    "gauss25": {"Kodak": 32.08, "BSD300": 30.79, "Set14": 31.09},
-    "gauss5_50": {"Kodak": 32.10, "BSD300": 30.73, "Set14": 31.05},
-    "poisson30": {"Kodak": 31.44, "BSD300": 30.10, "Set14": 30.29},
-    "poisson5_50": {"Kodak": 30.86, "BSD300": 29.54, "Set14": 29.79},
-}
 PAPER_MULTIPLY_ADDS = 297_074  # per pixel, of its U-Net of 48 features
 BEGIN, END = "<!-- written by n2n-models cards -->", "<!-- end -->"
 
@@ -21,13 +15,14 @@ def beside_the_paper():
         for name in shipped.shipped_models()
         if KINDS[(info := shipped.info_of(name)).channels] == "RGB"
     ]
-    sets = [s for s in PAPER["gauss25"] if any(s in row for _, _, rows in measured for row in rows)]
+    paper = {noise: rows["neighbor2neighbor"] for noise, rows in paper_figures()["table1"].items()}
+    sets = [s for s in paper["gauss25"] if any(s in rows for _, _, rows in measured)]
     lines = [
         f"| noise | model | {' | '.join(sets)} | MAC/pixel |",
         f"| --- | --- | {' | '.join('---' for _ in sets)} | --- |",
     ]
-    for noise, published in PAPER.items():
-        cells = " | ".join(f"{published[data]:.2f}" for data in sets)
+    for noise, published in paper.items():
+        cells = " | ".join(f"{published[data][0]:.2f}" for data in sets)
         lines.append(f"| {noise} | *the paper's U-Net* | {cells} | {PAPER_MULTIPLY_ADDS:,} |")
         for name, cost, rows in measured:
             own = {data: rows[data][noise] for data in sets if noise in rows.get(data, {})}

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from programs import imported
 
+from n2n_tf.evaluation.published import paper_figures
 from n2n_tf.experiments.measure import recipe_of
 from n2n_tf.experiments.plan import (
     BUDGETS,
@@ -12,7 +13,6 @@ from n2n_tf.experiments.plan import (
     NOISES,
     SETS,
     paper_cell,
-    paper_figures,
 )
 from n2n_tf.method import METHODS
 from n2n_tf.networks import NETWORKS
