@@ -139,7 +139,7 @@ def main(arguments):
         folder = pathlib.Path(OUTPUT.value) / name.replace(" ", "_")
         before = cpu_seconds()
         images = Steps(photos, STEPS.value * recipe.batch_size)
-        train(recipe, images, folder, say=lambda line: None)
+        train(recipe, images, folder, report=lambda line: None)
         used = cpu_seconds() - before
         figures = scores(Denoiser.load(folder), clean)
         print(f"| {name} | {STEPS.value} | {used:.0f} | {_cells(figures)} |", flush=True)

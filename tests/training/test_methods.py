@@ -65,7 +65,7 @@ class Stopped(Exception):
 def test_a_stopped_training_ends_as_one_that_was_not(method, photos, tmp_path, monkeypatch):
     recipe = dataclasses.replace(RECIPE, method=method)
     images = ImageFolder(photos, channels=1)
-    train(recipe, images, tmp_path / "whole", say=lambda line: None)
+    train(recipe, images, tmp_path / "whole", report=lambda line: None)
 
     counted = Checkpoint.on_train_batch_end
 
@@ -77,8 +77,8 @@ def test_a_stopped_training_ends_as_one_that_was_not(method, photos, tmp_path, m
     every = Conduct(checkpoint_every="1")
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(Checkpoint, "on_train_batch_end", stop_at_21)
-        train(recipe, images, tmp_path / "stopped", conduct=every, say=lambda line: None)
-    train(recipe, images, tmp_path / "stopped", conduct=every, say=lambda line: None)
+        train(recipe, images, tmp_path / "stopped", conduct=every, report=lambda line: None)
+    train(recipe, images, tmp_path / "stopped", conduct=every, report=lambda line: None)
 
     whole, continued = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
     assert whole.keys() == continued.keys()
@@ -90,7 +90,7 @@ def test_a_stopped_training_ends_as_one_that_was_not(method, photos, tmp_path, m
 
 def test_recorrupted_images_teach_to_denoise(photos, tmp_path, rng):
     recipe = dataclasses.replace(RECIPE, method="recorrupted", epochs=12)
-    train(recipe, ImageFolder(photos, channels=1), tmp_path, say=lambda line: None)
+    train(recipe, ImageFolder(photos, channels=1), tmp_path, report=lambda line: None)
     clean = data.camera()[200:328, 200:328, None] / np.float32(255)
     noisy = clean + rng.normal(0, 25 / 255, clean.shape).astype(np.float32)
     denoised = Denoiser.load(tmp_path)(noisy)
