@@ -29,7 +29,9 @@ class Blind2Unblind(OneLoss):
 
     batch_parts = "noisy"
 
-    def loss_of(self, noisy, companion, replica):
+    def loss_of(
+        self, noisy: tf.Tensor, companion: tf.Tensor | None, replica: tf.distribute.ReplicaContext
+    ) -> tf.Tensor:
         """See the class; `noisy` has even sides."""
         seen = tf.stop_gradient(tf.cast(self(noisy, training=True), tf.float32))
         hidden = tf.concat([with_hidden(noisy, position) for position in range(4)], axis=0)

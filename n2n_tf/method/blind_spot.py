@@ -1,5 +1,7 @@
 """Learning what a blind-spot network says of each pixel: a mean, a covariance, and the noise."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -29,11 +31,13 @@ class BlindSpot(OneLoss):
 
     batch_parts = "noisy"
 
-    def __init__(self, network: keras.Model, *args, **kwargs) -> None:
+    def __init__(self, network: keras.Model, *args: Any, **kwargs: Any) -> None:
         super().__init__(network, *args, **kwargs)
         self.parts = parts_of(network)
 
-    def loss_of(self, noisy, companion, replica):
+    def loss_of(
+        self, noisy: tf.Tensor, companion: tf.Tensor | None, replica: tf.distribute.ReplicaContext
+    ) -> tf.Tensor:
         """See the class."""
         mean, factor, law = self.parts(noisy, training=True)
         noise = law[..., :1] * tf.maximum(mean, 0.0) + law[..., 1:] + LEAST

@@ -5,7 +5,14 @@ import tensorflow as tf
 LEAST_ENERGY = 1e-6  # keeps the weight of a black crop finite; noise of 0.18 on the 0..255 scale
 
 
-def n2n_loss(sub_output, sub_target, denoised_sub_input, denoised_sub_target, gamma, weights=None):
+def n2n_loss(
+    sub_output: tf.Tensor,
+    sub_target: tf.Tensor,
+    denoised_sub_input: tf.Tensor,
+    denoised_sub_target: tf.Tensor,
+    gamma: float | tf.Tensor,
+    weights: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Reconstruction term, regularisation term and their weighted sum.
 
     With g1, g2 the neighbor sub-sampler, y the noisy image and f the network:
@@ -45,7 +52,7 @@ def n2n_loss(sub_output, sub_target, denoised_sub_input, denoised_sub_target, ga
     return reconstruction + gamma * regularisation, reconstruction, regularisation
 
 
-def balancing_weights(sub_input, sub_target):
+def balancing_weights(sub_input: tf.Tensor, sub_target: tf.Tensor) -> tf.Tensor:
     """Weights with which images of weak and of strong noise count alike in the loss.
 
     Squared errors grow with the variance of the noise: where images have many noise levels, the

@@ -1,6 +1,7 @@
 """Noise2Noise (Lehtinen et al., ICML 2018): two noisy images of each scene."""
 
 import keras
+import tensorflow as tf
 
 from n2n_tf.method.pairs import PairTraining
 
@@ -15,6 +16,8 @@ class Noise2Noise(PairTraining):
 
     batch_parts = "noisy_noisy"
 
-    def pair(self, noisy, companion, replica):
+    def pair(
+        self, noisy: tf.Tensor, companion: tf.Tensor, replica: tf.distribute.ReplicaContext
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Both noisy images as they come."""
         return noisy, companion

@@ -23,7 +23,9 @@ class Noise2Void(OneLoss):
 
     batch_parts = "noisy"
 
-    def loss_of(self, noisy, companion, replica):
+    def loss_of(
+        self, noisy: tf.Tensor, companion: tf.Tensor | None, replica: tf.distribute.ReplicaContext
+    ) -> tf.Tensor:
         """See the class."""
         shape = tf.concat([tf.shape(noisy)[:3], [2]], 0)
         numbers = self.drawn(uniform, shape, replica)

@@ -26,7 +26,9 @@ class Noisier2Noise(OneLoss):
     batch_parts = "noisy_law"
     alpha = 1.0  # the paper's comparison: "we re-implement the authors' design with alpha = 1"
 
-    def loss_of(self, noisy, companion, replica):
+    def loss_of(
+        self, noisy: tf.Tensor, companion: tf.Tensor, replica: tf.distribute.ReplicaContext
+    ) -> tf.Tensor:
         """`companion`: float32 [batch, 2], shot and read variance of each image."""
         standard = self.drawn(normal, tf.shape(noisy), replica)
         noisier = noisy + self.alpha * noise_like(noisy, companion, standard)

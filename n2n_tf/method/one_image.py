@@ -101,7 +101,9 @@ def deep_image_prior(
         network: fresh functional `keras.Model`.
         noisy: float32 [height, width, channels].
         steps: of Adam, the only regularisation there is; the publication takes 1,800 to 3,000.
-        size_multiple, learning_rate, seed: as of `self2self`.
+        size_multiple: as of `self2self`.
+        learning_rate: as of `self2self`.
+        seed: as of `self2self`.
 
     Returns:
         float32, the shape of `noisy`.

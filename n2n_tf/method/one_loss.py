@@ -14,7 +14,7 @@ class OneLoss(Neighbor2Neighbor):
     A subclass says what its batches hold (`batch_parts`) and what its loss is (`loss_of`).
     """
 
-    def train_step(self, data):
+    def train_step(self, data: tf.Tensor | tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         """One step on a batch of noisy images, or of (noisy, their companion)."""
         noisy, companion, _ = keras.utils.unpack_x_y_sample_weight(data)
         replica = tf.distribute.get_replica_context()
@@ -25,11 +25,15 @@ class OneLoss(Neighbor2Neighbor):
         self._update(1, loss=loss, reconstruction=loss, regularisation=tf.zeros(()))
         return self._results("loss", "reconstruction", "regularisation", gamma=self.gamma)
 
-    def loss_of(self, noisy: tf.Tensor, companion: tf.Tensor | None, replica) -> tf.Tensor:
+    def loss_of(
+        self, noisy: tf.Tensor, companion: tf.Tensor | None, replica: tf.distribute.ReplicaContext
+    ) -> tf.Tensor:
         """The loss of a batch, float32 scalar: a mean over the images of this replica."""
         raise NotImplementedError
 
-    def drawn(self, draw: Callable, shape: tf.Tensor, replica) -> tf.Tensor:
+    def drawn(
+        self, draw: Callable, shape: tf.Tensor, replica: tf.distribute.ReplicaContext
+    ) -> tf.Tensor:
         """This replica's part of what a step draws for the whole batch.
 
         Args:
@@ -62,6 +66,6 @@ def noise_like(noisy: tf.Tensor, law: tf.Tensor, standard: tf.Tensor) -> tf.Tens
 
 
 def variance_of(image: tf.Tensor, law: tf.Tensor) -> tf.Tensor:
-    """shot * image + read, not below 0; arguments as in `noise_like`."""
+    """The variance shot * image + read, not below 0; arguments as in `noise_like`."""
     shot, read = law[:, None, None, None, 0], law[:, None, None, None, 1]
     return tf.maximum(shot * image + read, 0.0)

@@ -17,7 +17,9 @@ class PairTraining(OneLoss):
 
     batch_parts: str  # what `pipelines.batches.training_batches` gives, see there
 
-    def loss_of(self, noisy, companion, replica):
+    def loss_of(
+        self, noisy: tf.Tensor, companion: tf.Tensor | None, replica: tf.distribute.ReplicaContext
+    ) -> tf.Tensor:
         """The mean squared error of f(input) against the target."""
         source, target = self.pair(noisy, companion, replica)
         weights = tf.ones(())
@@ -26,6 +28,8 @@ class PairTraining(OneLoss):
         difference = tf.cast(self(source, training=True), tf.float32) - target
         return tf.reduce_mean(weights * tf.square(difference))
 
-    def pair(self, noisy, companion, replica):
+    def pair(
+        self, noisy: tf.Tensor, companion: tf.Tensor | None, replica: tf.distribute.ReplicaContext
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """The network's input and its target, float32 [batch, height, width, channels]."""
         raise NotImplementedError

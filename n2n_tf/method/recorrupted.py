@@ -1,6 +1,7 @@
 """Recorrupted-to-Recorrupted (Pang et al., CVPR 2021): a pair made of one noisy image."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -26,21 +27,23 @@ class Recorrupted(PairTraining):
 
     batch_parts = "noisy_law"
 
-    def __init__(self, network, *args, tau=1.0, **kwargs):
+    def __init__(self, network: keras.Model, *args: Any, tau: float = 1.0, **kwargs: Any) -> None:
         super().__init__(network, *args, **kwargs)
         self.tau = tau
 
-    def pair(self, noisy, companion, replica):
+    def pair(
+        self, noisy: tf.Tensor, companion: tf.Tensor, replica: tf.distribute.ReplicaContext
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """`companion`: float32 [batch, 2], shot and read variance of each image."""
         z = noise_like(noisy, companion, self.drawn(normal, tf.shape(noisy), replica))
         return noisy + self.tau * z, noisy - z / self.tau
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """As Neighbor2Neighbor's, and tau."""
         return super().get_config() | {"tau": self.tau}
 
 
-def recorruption_factor(tau):
+def recorruption_factor(tau: float) -> float:
     """What the variance of the noise of y is, in that of the recorrupted input.
 
     Example:

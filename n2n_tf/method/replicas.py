@@ -1,10 +1,12 @@
 """What a step needs when several replicas share its batch."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 
-def several_workers(strategy):
+def several_workers(strategy: tf.distribute.Strategy) -> bool:
     """Whether other processes take part."""
     return (
         isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -19,12 +21,14 @@ class ReplicatedMean(keras.metrics.Mean):
     would wait for the others to read it too.
     """
 
-    def add_variable(self, *args, **kwargs):
+    def add_variable(self, *args: Any, **kwargs: Any) -> keras.Variable:
         """The variable as `keras.metrics.Mean` makes it, but not summed when it is read."""
         return super().add_variable(*args, **kwargs, aggregation="only_first_replica")
 
 
-def overflow_everywhere(gradients, replica):
+def overflow_everywhere(
+    gradients: list[tf.Tensor], replica: tf.distribute.ReplicaContext
+) -> list[tf.Tensor]:
     """The gradients, all NaN if one is infinite or NaN on any replica.
 
     Loss scaling skips a step by what the first replica of each worker has, which would apply the

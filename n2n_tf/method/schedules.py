@@ -1,18 +1,19 @@
 """How gamma and the learning rate change from epoch to epoch; epochs are counted from 1."""
 
 import math
+from typing import Any
 
 import keras
 
 
-def gamma_at(epoch, epochs, gamma, delay=0.0):
+def gamma_at(epoch: int, epochs: int, gamma: float, delay: float = 0.0) -> float:
     """Weight of the regularisation during an epoch: it rises linearly and ends at `gamma`.
 
     Args:
-        epoch: int, 1 .. epochs.
-        epochs: int, length of the training in epochs.
-        gamma: float, final weight (paper: 2 for sRGB, 1 for raw).
-        delay: float, share of the epochs, from the first, that have 0 instead.
+        epoch: 1 .. epochs.
+        epochs: length of the training in epochs.
+        gamma: final weight (paper: 2 for sRGB, 1 for raw).
+        delay: share of the epochs, from the first, that have 0 instead.
 
     Returns:
         float, `gamma * epoch / epochs`.
@@ -22,7 +23,7 @@ def gamma_at(epoch, epochs, gamma, delay=0.0):
     return 0.0 if epoch <= delay * epochs else gamma * epoch / epochs
 
 
-def learning_rate_at(epoch, epochs, initial):
+def learning_rate_at(epoch: int, epochs: int, initial: float) -> float:
     """Learning rate during an epoch: halved when a fifth, two, three and four fifths are reached.
 
     Of 100 epochs, epochs 1 to 19 have `initial`, 20 to 39 half of it, and so on, as in the official
@@ -30,9 +31,9 @@ def learning_rate_at(epoch, epochs, initial):
     before the second epoch of a very short training is left out.
 
     Args:
-        epoch: int, 1 .. epochs.
-        epochs: int, length of the training in epochs.
-        initial: float, learning rate of the first epoch.
+        epoch: 1 .. epochs.
+        epochs: length of the training in epochs.
+        initial: learning rate of the first epoch.
 
     Returns:
         float.
@@ -47,21 +48,27 @@ class PaperSchedule(keras.callbacks.Callback):
     """Sets gamma and the learning rate at the beginning of every epoch of `fit`.
 
     Args:
-        epochs: int, length of the whole training in epochs, also of a training that continues.
+        epochs: length of the whole training in epochs, also of a training that continues.
         learning_rate: float, of the first epoch. None leaves the optimizer's alone.
-        gamma: float, weight of the regularisation in the last epoch.
-        gamma_delay: float, share of the epochs at the beginning that do without it, see `gamma_at`.
+        gamma: weight of the regularisation in the last epoch.
+        gamma_delay: share of the epochs at the beginning that do without it, see `gamma_at`.
 
     Example:
         model.fit(batches, epochs=100, callbacks=[PaperSchedule(epochs=100)])
     """
 
-    def __init__(self, epochs, learning_rate=3e-4, gamma=2.0, gamma_delay=0.0):
+    def __init__(
+        self,
+        epochs: int,
+        learning_rate: float | None = 3e-4,
+        gamma: float = 2.0,
+        gamma_delay: float = 0.0,
+    ) -> None:
         super().__init__()
         self.epochs, self.learning_rate = epochs, learning_rate
         self.gamma, self.gamma_delay = gamma, gamma_delay
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Assigns both variables; Keras counts epochs from 0."""
         self.model.gamma.assign(gamma_at(epoch + 1, self.epochs, self.gamma, self.gamma_delay))
         if self.learning_rate is not None:
@@ -69,14 +76,14 @@ class PaperSchedule(keras.callbacks.Callback):
             self.model.optimizer.learning_rate = rate
 
 
-def cosine_at(step, steps, highest, warm_up=0.03):
+def cosine_at(step: int, steps: int, highest: float, warm_up: float = 0.03) -> float:
     """Learning rate of a step: a linear rise over `warm_up` of all, then half a cosine to 0.
 
     Args:
-        step: int, 0 .. steps - 1.
-        steps: int, length of the training in steps.
+        step: 0 .. steps - 1.
+        steps: length of the training in steps.
         highest: float.
-        warm_up: float, share of the steps.
+        warm_up: share of the steps.
 
     Returns:
         float, above 0.
@@ -93,15 +100,15 @@ class CosineSchedule(keras.callbacks.Callback):
     """Sets the learning rate before every step of `fit`, by the steps that the optimizer counts.
 
     Args:
-        steps: int, length of the whole training in steps, also of a training that continues.
-        learning_rate: float, the highest.
+        steps: length of the whole training in steps, also of a training that continues.
+        learning_rate: the highest.
     """
 
-    def __init__(self, steps, learning_rate):
+    def __init__(self, steps: int, learning_rate: float) -> None:
         super().__init__()
         self.steps, self.learning_rate = steps, learning_rate
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Assigns it."""
         step = int(self.model.optimizer.iterations)
         rate = cosine_at(min(step, self.steps - 1), self.steps, self.learning_rate)

@@ -16,8 +16,10 @@ Source: Huang et al., "Neighbor2Neighbor", CVPR 2021, section 4.1 and appendix B
 import numpy as np
 import tensorflow as tf
 
+Size = int | tf.Tensor  # known when a graph is traced, or a scalar when it runs
 
-def neighbor_pairs(k=2):
+
+def neighbor_pairs(k: int = 2) -> np.ndarray:
     """Returns every ordered pair of horizontally or vertically adjacent positions of a cell.
 
     Args:
@@ -43,7 +45,7 @@ def neighbor_pairs(k=2):
     return np.concatenate([pairs, pairs[:, ::-1]])
 
 
-def fixed_pairs(k=2):
+def fixed_pairs(k: int = 2) -> np.ndarray:
     """Returns every ordered pair of two different positions of a cell, adjacent or not.
 
     Args:
@@ -61,15 +63,18 @@ def fixed_pairs(k=2):
     return np.stack([first, second], -1)[first != second]
 
 
-def draw_neighbor_pairs(batch, height, width, seed, k=2):
+def draw_neighbor_pairs(
+    batch: Size, height: Size, width: Size, seed: tf.Tensor, k: int = 2
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws a random neighbor sub-sampler: one ordered pair of adjacent pixels for every cell.
 
     Stateless: the same arguments give the same map, eagerly, in a graph and under XLA.
 
     Args:
-        batch, height, width: int or scalar int tensors, size of the images to be sub-sampled in
-            images and pixels. Rows and columns beyond the last whole cell are left out, as the
-            paper's floor(H/k) x floor(W/k) cells say.
+        batch: number of the images to be sub-sampled.
+        height: their height in pixels. Rows and columns beyond the last whole cell are left out, as
+            the paper's floor(H/k) x floor(W/k) cells say.
+        width: their width in pixels.
         seed: int tensor [2].
         k: side of a cell in pixels.
 
@@ -83,7 +88,9 @@ def draw_neighbor_pairs(batch, height, width, seed, k=2):
     return tf.gather(pairs[:, 0], drawn), tf.gather(pairs[:, 1], drawn)
 
 
-def draw_fixed_pair(batch, height, width, seed, k=2):
+def draw_fixed_pair(
+    batch: Size, height: Size, width: Size, seed: tf.Tensor, k: int = 2
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws a fix-location sub-sampler: one ordered pair per image, the same in all its cells.
 
     The paper's ablation (section 5.3, table 4; appendix B): two of the k*k sub-images, at random.
@@ -95,7 +102,7 @@ def draw_fixed_pair(batch, height, width, seed, k=2):
     return tf.gather(pairs[:, 0], drawn) + everywhere, tf.gather(pairs[:, 1], drawn) + everywhere
 
 
-def pairs_along_edges(images, drawn):
+def pairs_along_edges(images: tf.Tensor, drawn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Takes neighbours along the edge that crosses a cell: across where the image changes less.
 
     How much the image changes is read off the cells around, never off the cell itself: chosen by
@@ -125,7 +132,9 @@ def pairs_along_edges(images, drawn):
     return tf.gather(pairs[:, 0], pair), tf.gather(pairs[:, 1], pair)
 
 
-def draw_eighths(batch, height, width, seed, k=2):
+def draw_eighths(
+    batch: Size, height: Size, width: Size, seed: tf.Tensor, k: int = 2
+) -> tuple[tf.Tensor]:
     """Random numbers 0 .. 7 for every cell of 2 x 2, as `pairs_along_edges` takes them.
 
     Raises:
@@ -140,7 +149,7 @@ def draw_eighths(batch, height, width, seed, k=2):
 DRAW = {"random": draw_neighbor_pairs, "fixed": draw_fixed_pair, "edges": draw_eighths}
 
 
-def take_pixels(images, position, k=2):
+def take_pixels(images: tf.Tensor, position: tf.Tensor, k: int = 2) -> tf.Tensor:
     """Applies a position map: takes one pixel of every k x k cell, the same for all channels.
 
     Args:

@@ -1,6 +1,7 @@
 """Clean targets: what no self-supervised method has, to measure them against."""
 
 import keras
+import tensorflow as tf
 
 from n2n_tf.method.pairs import PairTraining
 
@@ -11,6 +12,8 @@ class Supervised(PairTraining):
 
     batch_parts = "noisy_clean"
 
-    def pair(self, noisy, companion, replica):
+    def pair(
+        self, noisy: tf.Tensor, companion: tf.Tensor, replica: tf.distribute.ReplicaContext
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Noisy and clean as they come."""
         return noisy, companion

@@ -24,7 +24,9 @@ class Sure(OneLoss):
 
     batch_parts = "noisy_law"
 
-    def loss_of(self, noisy, companion, replica):
+    def loss_of(
+        self, noisy: tf.Tensor, companion: tf.Tensor, replica: tf.distribute.ReplicaContext
+    ) -> tf.Tensor:
         """`companion`: float32 [batch, 2], shot and read variance of each image."""
         direction = self.drawn(normal, tf.shape(noisy), replica)
         both = tf.concat([noisy, noisy + EPSILON * direction], axis=0)

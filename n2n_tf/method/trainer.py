@@ -1,5 +1,7 @@
 """Neighbor2Neighbor as a Keras model: a network plus the self-supervised training of it."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -21,15 +23,15 @@ class Neighbor2Neighbor(keras.Model):
 
     Args:
         network: functional `keras.Model`, [batch, height, width, channels] -> the same shape.
-        gamma: float, weight of the regularisation (equation 7). Held in the variable `gamma`, which
+        gamma: weight of the regularisation (equation 7). Held in the variable `gamma`, which
             `n2n_tf.method.schedules.PaperSchedule` raises epoch by epoch. While it is 0, the pass
             over the whole image is left out, and a step costs well under half.
         subsampler: "random" (neighbours, section 4.1), "fixed" (appendix B) or "edges" (neighbours
                 along edges, `n2n_tf.method.subsamplers.pairs_along_edges`).
-        k: int, side of the sub-sampler's cells in pixels.
+        k: side of the sub-sampler's cells in pixels.
         seed: int; with `optimizer.iterations` it decides every sub-sampler drawn. (A step that
             loss scaling skips is not counted there, and its sub-sampler is the next step's.)
-        balance: bool, whether each image's loss is divided by its energy, so that weakly noisy
+        balance: whether each image's loss is divided by its energy, so that weakly noisy
             images count as much as strongly noisy ones: `n2n_tf.method.losses.balancing_weights`.
         size_multiple: int, sides of images are mirror-padded to multiples of this before the
             network and cropped after it. Default: the network's own, 1 if unknown.
@@ -47,15 +49,15 @@ class Neighbor2Neighbor(keras.Model):
 
     def __init__(
         self,
-        network,
-        gamma=2.0,
-        subsampler="random",
-        k=2,
-        seed=0,
-        balance=False,
-        size_multiple=None,
-        **kwargs,
-    ):
+        network: keras.Model,
+        gamma: float = 2.0,
+        subsampler: str = "random",
+        k: int = 2,
+        seed: int = 0,
+        balance: bool = False,
+        size_multiple: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if subsampler not in DRAW:
             raise ValueError(f"`subsampler` must be one of {list(DRAW)}. Received: {subsampler!r}.")
@@ -75,13 +77,13 @@ class Neighbor2Neighbor(keras.Model):
         self.means = {name: ReplicatedMean(name=name) for name in names}
         self.built = True
 
-    def call(self, noisy, training=None):
+    def call(self, noisy: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Denoises float images [batch, height, width, channels] of any height and width."""
         height, width = tf.shape(noisy)[1], tf.shape(noisy)[2]
         padded = reflect_pad_batch(noisy, self.size_multiple)
         return self.network(padded, training=training)[:, :height, :width]
 
-    def train_step(self, data):
+    def train_step(self, data: tf.Tensor | tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         """One step of the paper's Algorithm 1 on noisy images [batch, height, width, channels]."""
         noisy, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         replica = tf.distribute.get_replica_context()
@@ -104,7 +106,9 @@ class Neighbor2Neighbor(keras.Model):
         self._update(1, loss=total, reconstruction=rec, regularisation=reg)
         return self._results("loss", "reconstruction", "regularisation", gamma=self.gamma)
 
-    def descend(self, tape, scaled_loss, replica):
+    def descend(
+        self, tape: tf.GradientTape, scaled_loss: tf.Tensor, replica: tf.distribute.ReplicaContext
+    ) -> None:
         """Applies the gradients of a loss that `optimizer.scale_loss` gave, over all replicas."""
         variables = self.network.trainable_variables
         gradients = tape.gradient(scaled_loss, variables)
@@ -131,7 +135,7 @@ class Neighbor2Neighbor(keras.Model):
         maps = [positions[start : start + batch] for positions in maps]
         return pairs_along_edges(noisy, *maps) if self.subsampler == "edges" else maps
 
-    def test_step(self, data):
+    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """PSNR in dB and SSIM of the denoised image, clipped to [0, 1], on pairs (noisy, clean)."""
         noisy, clean, _ = keras.utils.unpack_x_y_sample_weight(data)
         if clean is None:
@@ -157,7 +161,7 @@ class Neighbor2Neighbor(keras.Model):
         shape = [1] if several_workers(self.distribute_strategy) else []
         return {name: tf.reshape(value, shape) for name, value in results.items()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Everything needed to build an equal model; gamma is a weight and is saved as one."""
         return super().get_config() | {
             "network": keras.saving.serialize_keras_object(self.network),
@@ -169,7 +173,7 @@ class Neighbor2Neighbor(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Neighbor2Neighbor":
         """Builds the model that `get_config` described."""
         network = keras.saving.deserialize_keras_object(config.pop("network"))
         return cls(network, **config)
