@@ -19,7 +19,7 @@ class OneLoss(Neighbor2Neighbor):
         noisy, companion, _ = keras.utils.unpack_x_y_sample_weight(data)
         replica = tf.distribute.get_replica_context()
         with tf.GradientTape() as tape:
-            loss = self.loss_of(noisy, companion, replica)
+            loss = self.with_own_losses(self.loss_of(noisy, companion, replica))
             scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)
         self.descend(tape, scaled, replica)
         self._update(1, loss=loss, reconstruction=loss, regularisation=tf.zeros(()))

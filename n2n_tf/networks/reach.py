@@ -11,6 +11,7 @@ _POINTWISE = (
     layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum,
     layers.Concatenate, layers.Rescaling,
 )  # fmt: skip
+_ARITHMETIC = {"Add", "Subtract", "Multiply", "Divide", "Maximum", "Minimum", "Concatenate", "Clip"}
 _SIDE = 4096  # pixels of the line that is followed through the network
 
 
@@ -47,7 +48,7 @@ def _along(network, axis):
     """Size multiple and distance of the network along one axis."""
     pixels = np.arange(_SIDE)
     seen = {}  # id of a tensor -> first and last pixel that each of its places depends on
-    for layer in network.layers:
+    for layer in network.operations:  # layers, and arithmetic between them
         for node in layer._inbound_nodes:
             if any(id(tensor) not in seen for tensor in node.input_tensors):
                 continue  # of another model that the layer is part of too
@@ -80,12 +81,17 @@ def _after(layer, axis, first, last):
         if layer.interpolation == "nearest":
             return np.repeat(first, layer.size[axis]), np.repeat(last, layer.size[axis])
         return _spread(first, last, 2 * layer.size[axis], layer.size[axis], "same")
-    if isinstance(layer, _POINTWISE):
+    if isinstance(layer, _POINTWISE) or _is_arithmetic(layer):
         return first, last
     raise ValueError(
         f"layer {layer.name!r} ({type(layer).__name__}) sees the whole image, or is of a kind "
         "whose reach is not known"
     )
+
+
+def _is_arithmetic(operation):
+    """Whether it is one of `keras.ops` between images of one size, such as `x + y`."""
+    return not isinstance(operation, layers.Layer) and type(operation).__name__ in _ARITHMETIC
 
 
 def _gathered(first, last, size, stride, padding):

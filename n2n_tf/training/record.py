@@ -17,9 +17,11 @@ import tensorflow as tf
 import n2n_tf
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.training.errors import TrainingError
+from n2n_tf.training.recipes import Recipe
 
 RUN_FILE = "run.json"
 # What decides the weights' shapes and their number; a checkpoint fits no other.
+_DEFAULTS = dataclasses.asdict(Recipe("none"))
 FIXED = ("network", "channels", "features")
 
 
@@ -110,8 +112,9 @@ class RunRecord:
         return held
 
     def _differences(self):
+        # A setting that did not exist when the record was written had its default.
         before, now = (
-            record["recipe"] | {"data": record["data"]["fingerprint"]}
+            _DEFAULTS | record["recipe"] | {"data": record["data"]["fingerprint"]}
             for record in (self._before, self._asked)
         )
         return [

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import pathlib
+import random
 
 import keras
 import numpy as np
@@ -92,12 +93,23 @@ def train(recipe, images, model_dir, validation=(), conduct=None, report=print, 
         strategies.agree(strategy, "recipe or data", agreed)
         if not strategies.is_chief(strategy):
             validation, report = (), lambda line: None
-        keras.utils.set_random_seed(recipe.seed)
-        keras.mixed_precision.set_global_policy(recipe.precision)
-        with strategy.scope():
+        with strategy.scope(), _settings(recipe):
             model = _model(recipe)
         _Training(model, recipe, held_out, model_dir, conduct, report).run(record, validation)
         return model
+
+
+@contextlib.contextmanager
+def _settings(recipe):
+    """The recipe's precision, and its seed for initial weights; then the caller's own again."""
+    policy, state = keras.config.dtype_policy(), random.getstate()
+    keras.config.set_dtype_policy(recipe.precision)
+    random.seed(recipe.seed)  # Keras's initializers draw their seeds from it
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        random.setstate(state)
 
 
 def _held_out(record, recipe, images, validation):

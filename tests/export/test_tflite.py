@@ -192,7 +192,7 @@ def test_margins_of_small_tiles():
         assert Variant((side, 1024)).describe(info).halo == halo
     assert Variant(None).describe(info).halo == 128
     mosaic = Variant((512, 256), input="bayer_mosaic").describe(info.but(channels=4))
-    assert (mosaic["tile"], mosaic["halo"]) == ([256, 128], 32)
+    assert (mosaic.tile, mosaic.halo) == ((256, 128), 32)
 
 
 def test_the_plan_of_a_frame_as_text():

@@ -11,7 +11,7 @@ from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.networks.unet import unet
 
 
-def affine_network(scale, offset):
+def affine_network(scale, offset, **more):
     """f(y) = scale * y + offset, with two trainable numbers."""
     noisy = keras.Input((None, None, 1))
     layer = keras.layers.Conv2D(
@@ -19,6 +19,7 @@ def affine_network(scale, offset):
         1,
         kernel_initializer=keras.initializers.Constant(scale),
         bias_initializer=keras.initializers.Constant(offset),
+        **more,
     )
     return keras.Model(noisy, layer(noisy), name="affine")
 
@@ -131,7 +132,7 @@ def test_without_gamma_a_step_runs_the_network_once(gamma, runs, rng):
     noisy = keras.Input((None, None, 1))
     layer = Counting()
     network = keras.Model(noisy, keras.layers.Conv2D(1, 1)(layer(noisy)))
-    model = compiled(network, keras.optimizers.SGD(0.1), gamma=gamma)
+    model = compiled(network, keras.optimizers.SGD(0.1), gamma=gamma, size_multiple=1)
     logs = model.train_on_batch(rng.random((2, 8, 8, 1), np.float32), return_dict=True)
     assert float(layer.runs.numpy()) == runs
     assert (float(logs["regularisation"]) > 0) == (gamma > 0)
@@ -260,14 +261,108 @@ def test_evaluate_reports_psnr_and_ssim_of_the_clipped_output(rng):
     assert float(perfect["ssim"]) == pytest.approx(1.0) and float(got["ssim"]) < 0.99
 
 
-def test_evaluate_without_clean_images_says_what_it_needs(rng):
-    with pytest.raises(ValueError, match="needs pairs"):
-        compiled(affine_network(1.0, 0.0)).evaluate(rng.random((1, 8, 8, 1)), verbose=0)
-
-
 def test_unusable_arguments_are_named():
     with pytest.raises(ValueError, match=r"one of \['random', 'fixed'\]. Received: 'both'"):
         Neighbor2Neighbor(affine_network(1, 0), subsampler="both")
     inputs = keras.Input((None, None, 3))
     with pytest.raises(ValueError, match=r"3 in, 1 out"):
         Neighbor2Neighbor(keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs)))
+
+
+# What is refused, in one line, before anything is trained
+
+
+def functional(shape, make):
+    x = keras.Input(shape)
+    return keras.Model(x, make(x))
+
+
+class Subclassed(keras.Model):
+    def call(self, noisy):
+        return noisy
+
+
+REFUSED = {
+    "a keras.Model": lambda: lambda x: x,
+    "functional model.*Subclassed": Subclassed,
+    "functional model.*Sequential without an Input": lambda: keras.Sequential(
+        [keras.layers.Conv2D(1, 3, padding="same")]
+    ),
+    "channels last": lambda: functional((3, None, None), keras.layers.ReLU()),
+    "any height and width": lambda: functional((64, 64, 3), keras.layers.ReLU()),
+    "2 outputs": lambda: functional((None, None, 3), lambda x: [keras.layers.ReLU()(x), x]),
+    "3 in, 1 out": lambda: functional((None, None, 3), keras.layers.Conv2D(1, 1)),
+    "size_multiple": lambda: functional(
+        (None, None, 3), lambda x: x * keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+    ),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_networks_that_cannot_be_trained_are_refused(words):
+    with pytest.raises(ValueError, match=words) as caught:
+        Neighbor2Neighbor(REFUSED[words]())
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "more", [{"loss": "mse"}, {"metrics": ["mae"]}, {"weighted_metrics": ["mae"]}]
+)
+def test_a_loss_or_metrics_of_the_user_are_refused(more):
+    with pytest.raises(ValueError, match=f"`{next(iter(more))}` cannot be given"):
+        Neighbor2Neighbor(small_network()).compile("adam", **more)
+
+
+def test_targets_weights_and_integers_are_refused(rng):
+    noisy = rng.random((2, 8, 8, 1), np.float32)
+    with pytest.raises(ValueError, match=r"noisy images alone\. Received: targets"):
+        compiled(small_network()).fit(noisy, noisy, verbose=0)
+    with pytest.raises(ValueError, match=r"`sample_weight` cannot be given"):
+        compiled(small_network()).fit(noisy, sample_weight=np.ones(2), verbose=0)
+    with pytest.raises(ValueError, match=r"divide uint8 ones by 255.*Received: uint8"):
+        compiled(small_network()).fit(np.uint8(255 * noisy), verbose=0)
+
+
+def test_a_unet_of_ones_own_is_padded_to_what_it_takes(rng):
+    x = noisy = keras.Input((None, None, 1))
+    x = keras.layers.MaxPooling2D(4)(keras.layers.Conv2D(2, 3, padding="same")(x))
+    x = keras.layers.Conv2DTranspose(1, 4, strides=4)(x)
+    model = Neighbor2Neighbor(keras.Model(noisy, keras.layers.Add()([noisy, x])))
+    assert model.size_multiple == 4
+    assert model(rng.random((1, 6, 9, 1), np.float32)).shape == (1, 6, 9, 1)
+
+
+# What is honoured
+
+
+def test_the_networks_own_losses_count(rng):
+    noisy = rng.random((2, 8, 8, 1), np.float32)
+    network = affine_network(0.5, 0.25, kernel_regularizer=keras.regularizers.L2(3.0))
+    plain, own = (compiled(n, gamma=0.0) for n in (affine_network(0.5, 0.25), network))
+    losses = [m.fit(noisy, verbose=0, shuffle=False).history["loss"][0] for m in (plain, own)]
+    assert losses[1] - losses[0] == pytest.approx(3.0 * 0.5**2, abs=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_low_precision_does_not_round_the_noisy_image(policy, rng):
+    noisy = rng.random((1, 8, 8, 1), np.float32)
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(policy)
+        x = keras.Input((None, None, 1))
+        model = Neighbor2Neighbor(keras.Model(x, keras.layers.Add(dtype="float32")([x, 0 * x])))
+    finally:
+        keras.config.set_dtype_policy(before)
+    np.testing.assert_array_equal(model(noisy), noisy)
+
+
+def test_noisy_validation_images_give_the_methods_own_loss(rng):
+    noisy = rng.random((4, 8, 8, 1), np.float32)
+    model = compiled(affine_network(1.0, 0.0), keras.optimizers.SGD(0.0), gamma=0.7)
+    history = model.fit(noisy, validation_data=(noisy,), epochs=2, verbose=0).history
+    # f(y) = y: the regularisation is the reconstruction's difference to itself, exactly 0.
+    assert history["val_loss"] == pytest.approx(history["val_reconstruction"])
+    assert history["val_loss"][0] == history["val_loss"][1]
+    apart = [abs(noisy - np.roll(noisy, 1, axis)).max() ** 2 for axis in (1, 2)]
+    assert 0 < history["val_loss"][0] < max(apart)
+    assert "val_psnr" not in history

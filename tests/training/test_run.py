@@ -13,6 +13,7 @@ import pytest
 from skimage import data
 from training_runs import (
     RECIPE,
+    SHORT,
     Stop,
     assert_same_end,
     events,
@@ -176,6 +177,29 @@ def test_another_recipe_or_other_data_is_refused(uninterrupted, photos, tmp_path
     write_image(tmp_path / "x.png", data.coins()[:64, :64, None])
     with pytest.raises(TrainingError, match="data was"):
         train(RECIPE, ImageFolder(tmp_path, channels=1), uninterrupted)
+
+
+def test_a_setting_that_is_newer_than_the_record_had_its_default(photos, tmp_path):
+    images, quiet = ImageFolder(photos, channels=1), lambda line: None
+    train(SHORT, images, tmp_path, report=quiet)
+    path = tmp_path / "run.json"
+    record = json.loads(path.read_text())
+    del record["recipe"]["method"], record["recipe"]["balance"]
+    path.write_text(json.dumps(record))
+    train(SHORT, images, tmp_path, report=quiet)
+    with pytest.raises(TrainingError, match="balance was False, is True"):
+        train(dataclasses.replace(SHORT, balance=True), images, tmp_path, report=quiet)
+
+
+def test_the_callers_own_settings_stay(photos, tmp_path):
+    import random
+
+    recipe = dataclasses.replace(SHORT, epochs=1, precision="mixed_bfloat16", seed=5)
+    keras.utils.set_random_seed(11)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    train(recipe, ImageFolder(photos, channels=1), tmp_path, report=lambda line: None)
+    assert keras.config.dtype_policy().name == "float32"
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
 
 
 def test_two_trainings_in_one_folder_are_refused(photos, tmp_path):
