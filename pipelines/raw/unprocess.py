@@ -5,9 +5,9 @@ From the picture to the sensor and back, each step above its mirror:
     unprocess   inverse_smoothstep  gamma_expansion    apply_matrix(rgb2cam)  invert_gains
     process     smoothstep          gamma_compression  apply_matrix(cam2rgb)  apply_gains
 
-`mosaic` then keeps one colour per pixel, two noise models make noisy raw of it, and
-`synthetic_raw` chains all into a training example. All functions run eagerly and in
-tf.data maps with unknown height and width, and draw only from stateless seeds.
+`mosaic` then keeps one colour per pixel, `raw_planes_of_photo` chains all into clean packed raw,
+and two noise models make noisy raw of it. All functions run eagerly and in tf.data maps with
+unknown height and width, and draw only from stateless seeds.
 
 Source: Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019
 (arXiv 1811.11127): the steps, the four cameras and every constant below.
@@ -243,35 +243,6 @@ def add_poisson_gaussian_noise(clean: Any, shot: Any, read: Any, seed: Any) -> t
     return shot * photons + tf.sqrt(read) * _normal(read_seed, tf.shape(clean))
 
 
-def synthetic_raw(
-    rgb: Any, seed: Any, noise: tuple | None = None, add_noise: Any = add_shot_read_noise
-) -> tuple:
-    """Makes one training example out of one photograph.
-
-    The seed fixes camera, noise level and noise. Keyed by the image's index it gives every
-    photograph one noise field for good (frozen noise: call it on the whole image, crop after);
-    keyed by a running count, a new one each time.
-
-    Args:
-        rgb: float [H, W, 3], sRGB in [0, 1]; an odd last row or column is dropped.
-        seed: int [2], stateless.
-        noise: (shot, read) variances; None draws them with `draw_noise_level`.
-        add_noise: `add_shot_read_noise` or `add_poisson_gaussian_noise`.
-
-    Returns:
-        clean, noisy: float32 [H/2, W/2, 4], planes R, G1, G2, B of an RGGB mosaic (see
-        `bayer.pack`); clean in [0, 1], noisy not clipped.
-
-    >>> synthetic_raw(tf.fill([6, 8, 3], 0.5), seed=[0, 1])[1].shape
-    TensorShape([3, 4, 4])
-    """
-    camera_seed, level_seed, noise_seed = _split(seed, 3)
-    linear = mosaic(unprocess(rgb, draw_camera(camera_seed)))
-    clean = bayer.pack(bayer.unify(linear, "RGGB"), "RGGB")  # unify makes the size even
-    shot, read = draw_noise_level(level_seed) if noise is None else noise
-    return clean, add_noise(clean, shot, read, noise_seed)
-
-
 def _float_rgb(rgb):
     """Checks that an image is floating point with three channels and returns it as float32."""
     rgb = tf.convert_to_tensor(rgb)
@@ -300,15 +271,33 @@ def _normal(seed, shape):
     return tf.random.stateless_normal(shape, seed, alg="philox")
 
 
-def raw_planes_of_photo(rgb, seed):
-    """sRGB [2h, 2w, 3] -> clean packed raw [h, w, 4] of a random camera fixed by the seed."""
+def raw_planes_of_photo(rgb: Any, seed: Any) -> tf.Tensor:
+    """Makes clean packed raw of a photograph, as a random camera would see it.
+
+    Args:
+        rgb: float [2h, 2w, 3], sRGB in [0, 1].
+        seed: int [2], stateless; it fixes the camera.
+
+    Returns:
+        float32 [h, w, 4] in [0, 1], planes R, G1, G2, B of an RGGB mosaic.
+
+    >>> raw_planes_of_photo(tf.fill([6, 8, 3], 0.5), seed=[0, 1]).shape
+    TensorShape([3, 4, 4])
+    """
     # Another seed than the noise's, which is drawn from the same one by splitting it.
     camera = draw_camera(tf.random.fold_in(seed, 2**30, alg="philox"))
     return bayer.pack(mosaic(unprocess(rgb, camera)), "RGGB")
 
 
-def viewable(planes):
-    """Packed raw [h, w, 4] -> uint8 RGB [h, w, 3] for looking at: daylight gains, gamma 1/2.2."""
+def viewable(planes: np.ndarray) -> np.ndarray:
+    """Packed raw for looking at: daylight gains, gamma 1/2.2.
+
+    Args:
+        planes: float [h, w, 4], R, G1, G2, B, nominal range [0, 1].
+
+    Returns:
+        uint8 RGB [h, w, 3].
+    """
     red, green, blue = planes[..., 0] * 2.0, planes[..., 1:3].mean(-1), planes[..., 3] * 1.6
     rgb = np.clip(np.stack([red, green, blue], -1), 0, 1) ** (1 / 2.2)
     return np.uint8(255 * rgb + 0.5)

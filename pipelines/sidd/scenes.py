@@ -111,28 +111,6 @@ def list_noisy(root: str | Path, without: Container[str] = HELD_OUT_SCENES) -> l
     return noisy
 
 
-def list_pairs(
-    root: str | Path, without: Container[str] = HELD_OUT_SCENES
-) -> list[tuple[Path, Path]]:
-    """Finds all noisy raw images and the clean one of each.
-
-    Args:
-        root, without: as in `list_noisy`.
-
-    Returns:
-        (noisy, clean) paths, sorted.
-
-    Raises:
-        SiddError: there is none, or a clean image is missing.
-    """
-    pairs = [(path, _beside(path, "GT")) for path in list_noisy(root, without)]
-    missing = [clean.name for _, clean in pairs if not clean.is_file()]
-    if missing:
-        names = ", ".join(missing[:3])
-        raise SiddError(f"{root}: {len(missing)} clean images are missing ({names}); unpack them.")
-    return pairs
-
-
 def bayer_pattern(path: str | Path) -> str:
     """The Bayer pattern of a raw image, by the name of its folder or by its METADATA file.
 
