@@ -8,6 +8,7 @@ of a name, with TensorFlow as the backend of Keras, whatever else the environmen
 import importlib
 import os
 import sys
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -25,7 +26,7 @@ if "keras" not in sys.modules:
     os.environ["KERAS_BACKEND"] = "tensorflow"  # it overrules keras.json too
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"n2n_tf.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'n2n_tf' has no attribute {name!r}")

@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import math
 import os
+import pathlib
 import re
 import zipfile
 from typing import Any
@@ -69,7 +70,9 @@ def _reach(network):
     return {"size_multiple": size_multiple, "halo": halo}
 
 
-def save_network(network, folder, info, overwrite=False):
+def save_network(
+    network: keras.Model, folder: pathlib.Path, info: ModelInfo, overwrite: bool = False
+) -> None:
     """Writes network.keras and model.json into a folder, each whole or not at all.
 
     Raises:
@@ -80,7 +83,7 @@ def save_network(network, folder, info, overwrite=False):
     write_json(folder / INFO_FILE, info.to_json())
 
 
-def load_network(path):
+def load_network(path: str | os.PathLike) -> keras.Model:
     """Reads a `.keras` file; code stored in such a file is never run.
 
     Raises:
@@ -154,7 +157,7 @@ def _declared_weights(config):
         return sum(math.prod(weight.shape) for weight in network.weights)
 
 
-def as_float32(network):
+def as_float32(network: keras.Model) -> keras.Model:
     """A network of mixed precision as one that computes in float32; any other as it is.
 
     The weights are float32 in both. Lower precision pays off in training on a GPU; elsewhere it is

@@ -5,18 +5,25 @@ Arrays are keyed by layer, "enc_conv0/kernel" and "enc_conv0/bias" and so on, un
 [height, width, out, in]. float16 to float64; computed is float32.
 """
 
+from __future__ import annotations
+
 import math
+import os
 import zipfile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from n2n_tf.model_files.info import ModelError, first_line
 
+if TYPE_CHECKING:
+    import keras
+
 MAX_BYTES = 256 << 20  # the paper's U-Net takes 5 MB
 MAX_FEATURES = 512
 
 
-def read_npz(path):
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads weights; nothing in the file is run.
 
     Args:
@@ -51,7 +58,7 @@ def _finite_floats(array, name, path):
     raise ModelError(f"{path}: {name!r:.60} must hold finite floats.")
 
 
-def unet_from_npz(path):
+def unet_from_npz(path: str | os.PathLike) -> keras.Model:
     """Builds the U-Net whose weights a file holds.
 
     Args:

@@ -1,8 +1,18 @@
 """The models in saved_models/: their names, which of them suits an image, whether one is whole."""
 
 import importlib.resources
+import os
+import pathlib
+from typing import Any
 
-from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError, read_info, read_json
+from n2n_tf.model_files.info import (
+    INFO_FILE,
+    NETWORK_FILE,
+    ModelError,
+    ModelInfo,
+    read_info,
+    read_json,
+)
 from n2n_tf.pipelines.files.checksums import file_checksum
 
 SHIPPED = importlib.resources.files("n2n_tf.saved_models")
@@ -12,13 +22,13 @@ KINDS = {1: "gray", 3: "RGB", 4: "raw"}  # of images, by their channels
 DEFAULTS = {"gray": "unet_gray_gauss5_50", "RGB": "unet_rgb_gauss5_50", "raw": "unet_raw"}
 
 
-def shipped_models():
+def shipped_models() -> list[str]:
     """Names of the models in `saved_models/`, sorted."""
     found = (file.parent.name for file in SHIPPED.glob(f"*/{NETWORK_FILE}"))
     return sorted(name for name in found if not name.startswith("."))
 
 
-def info_of(name):
+def info_of(name: str | os.PathLike) -> ModelInfo:
     """The `ModelInfo` of a shipped model.
 
     Raises:
@@ -27,7 +37,7 @@ def info_of(name):
     return read_info(SHIPPED / name / INFO_FILE)
 
 
-def results_of(name):
+def results_of(name: str | os.PathLike) -> dict[str, Any]:
     """What results.json of a shipped model holds.
 
     Raises:
@@ -36,7 +46,7 @@ def results_of(name):
     return read_json(SHIPPED / name / RESULTS_FILE)
 
 
-def check_whole(path, info):
+def check_whole(path: pathlib.Path, info: ModelInfo) -> ModelInfo:
     """Refuses a network that is not the one its model.json was written for.
 
     Args:
@@ -59,7 +69,7 @@ def check_whole(path, info):
     return info.but(sha256=None)
 
 
-def table():
+def table() -> list[str]:
     """Lines of a table of all shipped models, for a terminal."""
     rows = [("name", "images", "noise", "MAC/pixel", "PSNR in dB, noisy -> denoised")]
     for name in shipped_models():
@@ -72,7 +82,7 @@ def table():
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-def headline(results):
+def headline(results: dict[str, Any]) -> str:
     """The figures of a model's own noise in one line: of Kodak, or whatever was measured."""
     own = [row for row in results["results"] if row["noise"] == results["noise"]]
     row = next((row for row in own if row["data"] == "Kodak"), own[0])

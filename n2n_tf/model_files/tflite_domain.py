@@ -5,6 +5,7 @@
 
 import numpy as np
 
+from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.pipelines.raw.bayer import plane_positions
 
 INPUTS = {
@@ -31,14 +32,14 @@ CALIBRATED = "int8", "int16x8"  # precisions in integer arithmetic, with ranges 
 USUAL_LEVELS = {"black_level": [1024.0] * 4, "white_level": 16383.0}
 
 
-def levels_of(info):
+def levels_of(info: ModelInfo) -> tuple[np.ndarray, np.float32]:
     """The levels (black [4], white) that a mosaic file is run with."""
     levels = USUAL_LEVELS if info.levels == "inputs" else info.levels
     black = np.asarray(levels["black_level"], np.float32)
     return black, np.float32(levels["white_level"])
 
 
-def encode(noisy, info):
+def encode(noisy: np.ndarray, info: ModelInfo) -> dict[str, np.ndarray]:
     """Translates a noisy image into what a file takes.
 
     Args:
@@ -66,7 +67,7 @@ def encode(noisy, info):
     return arguments
 
 
-def decode(values, info):
+def decode(values: np.ndarray, info: ModelInfo) -> np.ndarray:
     """Translates what a file returns, or its argument `noisy`, into an image in [0, 1].
 
     The inverse of `encode`, but for rounding and clipping.
@@ -83,7 +84,7 @@ def decode(values, info):
     return (planes - black) / (white - black)
 
 
-def rounding_step(info):
+def rounding_step(info: ModelInfo) -> float:
     """How far apart the values lie that a file returns, in units of the image's [0, 1]."""
     if info.input == "rgb_uint8":
         return 1 / 255
@@ -93,11 +94,12 @@ def rounding_step(info):
     return 0.0
 
 
-def finish(denoised, noisy, info):
+def finish(denoised: np.ndarray, noisy: np.ndarray, info: ModelInfo) -> np.ndarray:
     """What a file does to the network's result before it returns it, but for rounding.
 
     Args:
-        denoised, noisy: float32 [1, h, w, channels] in nominal range [0, 1].
+        denoised: float32 [1, h, w, channels] in nominal range [0, 1].
+        noisy: the same of what the network took.
         info: `ModelInfo` of the file.
     """
     kind = info.input

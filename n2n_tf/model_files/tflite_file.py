@@ -1,7 +1,9 @@
 """`.tflite` files and the model.json beside and inside them."""
 
 import json
+import pathlib
 import zipfile
+from typing import Any
 
 from n2n_tf.model_files.info import INFO_FILE, ModelError, ModelInfo, info_path, read_info
 from n2n_tf.model_files.tflite_domain import INPUTS, levels_of
@@ -9,7 +11,7 @@ from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.files.checksums import file_checksum
 
 
-def write_tflite(path, content, info):
+def write_tflite(path: pathlib.Path, content: bytes, info: ModelInfo) -> None:
     """Writes a file with its model.json inside, and the same with a checksum beside it.
 
     Inside, it is an associated file as TFLite's metadata format has them: a zip archive at the
@@ -28,13 +30,13 @@ def write_tflite(path, content, info):
     write_json(info_path(path), info.but(sha256=file_checksum(path)).to_json())
 
 
-def add_measured(path, measured):
+def add_measured(path: pathlib.Path, measured: dict[str, Any]) -> None:
     """Adds what a `.tflite` file is worth to the model.json beside it."""
     beside = info_path(path)
     write_json(beside, read_info(beside).but(measured=measured).to_json())
 
 
-def read_tflite_info(path):
+def read_tflite_info(path: pathlib.Path) -> ModelInfo:
     """Reads the model.json beside a `.tflite` file, or the one inside it if there is none.
 
     Raises:

@@ -10,6 +10,7 @@ Source: `torch/serialization.py` and `torch/_utils.py`.
 
 import io
 import math
+import os
 import zipfile
 from pathlib import Path
 
@@ -35,7 +36,7 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
 
 
-def read_state_dict(path):
+def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the tensors of a PyTorch checkpoint; nothing in the file is run.
 
     A state dict one level down, under "state_dict", "model", "net" or "params", is found there. The

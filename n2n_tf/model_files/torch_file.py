@@ -5,10 +5,19 @@
 Source: TaoHuang2018/Neighbor2Neighbor, arch_unet.py, for the names in the state dict.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from n2n_tf.model_files.torch_checkpoint import CheckpointError, read_state_dict
 from n2n_tf.model_files.torch_pickle import brief
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = ["CheckpointError", "load_unet_weights", "read_state_dict", "unet_from_pth", "unet_shape"]
 
@@ -16,7 +25,7 @@ MAX_FEATURES = 512  # the official U-Net has 48, and 96 in its last stage
 OFFICIAL = "Give a state dict of the official `UNet` of arch_unet.py with blindspot=False"
 
 
-def unet_shape(state):
+def unet_shape(state: Mapping[str, np.ndarray]) -> dict[str, int]:
     """Infers the arguments of `networks.unet.unet` from the shapes of a state dict.
 
     Args:
@@ -42,7 +51,7 @@ def unet_shape(state):
     return {"channels": channels, "features": features, "tail_features": tail_features}
 
 
-def load_unet_weights(network, state):
+def load_unet_weights(network: keras.Model, state: Mapping[str, np.ndarray]) -> None:
     """Assigns a PyTorch state dict to the Keras U-Net, all of it or none.
 
     Both kinds of kernel turn round the same way: a convolution from (out, in, height, width) to
@@ -73,7 +82,7 @@ def load_unet_weights(network, state):
         variable.assign(_turn(state[name]))
 
 
-def unet_from_pth(path):
+def unet_from_pth(path: str | os.PathLike) -> keras.Model:
     """Builds the Keras U-Net that a PyTorch checkpoint describes, with its weights.
 
     Args:

@@ -13,6 +13,7 @@ Source: https://docs.python.org/3/library/pickletools.html for the instructions;
 what it writes with them.
 """
 
+import os
 import pickletools
 import struct
 from typing import NamedTuple
@@ -43,11 +44,13 @@ class CheckpointError(ValueError):
         remedy: str, a sentence that says what to do.
     """
 
-    def __init__(self, reason, remedy=SAVE_AGAIN, file="This checkpoint"):
+    def __init__(
+        self, reason: str, remedy: str = SAVE_AGAIN, file: str = "This checkpoint"
+    ) -> None:
         self.reason, self.remedy = reason, remedy
         super().__init__(f"{file} {reason}. {remedy}")
 
-    def in_file(self, path):
+    def in_file(self, path: str | os.PathLike) -> "CheckpointError":
         """Returns the same error with the name of the file in its message."""
         return CheckpointError(self.reason, self.remedy, str(path))
 
@@ -85,12 +88,12 @@ class Pickle(NamedTuple):
     end: int  # index of the first byte after it
 
 
-def read_pickle(data, start=0):
-    """Reads one pickle of a checkpoint without importing or calling anything it names.
+def read_pickle(data: bytes, start: int = 0) -> Pickle:
+    r"""Reads one pickle of a checkpoint without importing or calling anything it names.
 
     Args:
         data: bytes that hold the pickle, and perhaps more after it.
-        start: int, index of its first byte.
+        start: index of its first byte.
 
     Returns:
         `Pickle`. Its value is made of dict, list, tuple, str, int, float, bool, None, `Name`,
@@ -101,13 +104,13 @@ def read_pickle(data, start=0):
             IndexError, struct.error or another error of the kind.
 
     Example:
-        >>> read_pickle(b"\\x80\\x02}X\\x04\\x00\\x00\\x00stepK\\x07s.").value
+        >>> read_pickle(b"\x80\x02}X\x04\x00\x00\x00stepK\x07s.").value
         {'step': 7}
     """
     return _Machine(data[start : start + MAX_PICKLE_BYTES], start).run()
 
 
-def brief(text, longest=60):
+def brief(text: str, longest: int = 60) -> str:
     """Quotes text from a file for a message, cut to `longest` characters.
 
     Example:

@@ -6,12 +6,12 @@ import keras
 from keras import layers
 
 
-def multiply_adds(network, side=512):
+def multiply_adds(network: keras.Model, side: int = 512) -> float:
     """Multiply-adds of all convolutions per pixel of the image.
 
     Args:
         network: functional `keras.Model`, [batch, height, width, channels] -> the same shape.
-        side: int, sides of the image that is counted on, a multiple of the network's step.
+        side: sides of the image that is counted on, a multiple of the network's step.
 
     Returns:
         float. Biases, activations, additions and poolings are not counted, as is customary.

@@ -1,5 +1,6 @@
 """A network's weights into another of the same layers, whatever colours their images have."""
 
+import keras
 import numpy as np
 
 # What the channels of an image are in RGB: gray, RGB, and packed raw (R, G1, G2, B).
@@ -11,7 +12,7 @@ _FROM_RGB = {
 }
 
 
-def transfer(network, source):
+def transfer(network: keras.Model, source: keras.Model) -> None:
     """Gives a network the weights of another, all of them or none.
 
     Images of other channels are converted on the way: the network then answers as `source` does

@@ -5,7 +5,7 @@ import tensorflow as tf
 from n2n_tf.pipelines.padding import reflected, round_up
 
 
-def reflect_pad_batch(images, size_multiple):
+def reflect_pad_batch(images: tf.Tensor, size_multiple: int) -> tf.Tensor:
     """Mirrors a tensor [batch, h, w, channels] at its bottom and right border, inside a graph.
 
     Up to the next multiples of `size_multiple`, as `n2n_tf.pipelines.padding.reflect_pad` does.

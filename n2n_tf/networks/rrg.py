@@ -33,15 +33,17 @@ REDUCTION = 16
 WINDOW = 7
 
 
-def rrg(channels=4, features=64, groups=4, blocks=8, init_scale=1.0):
+def rrg(
+    channels: int = 4, features: int = 64, groups: int = 4, blocks: int = 8, init_scale: float = 1.0
+) -> keras.Model:
     """Builds the network as a functional Keras model.
 
     Args:
-        channels: int, channels of the image: 1 gray, 3 RGB, 4 packed Bayer.
-        features: int, width; 64 in CycleISP.
-        groups: int, recursive residual groups.
-        blocks: int, dual attention blocks in each.
-        init_scale: float, factor on He-normal initial kernels.
+        channels: channels of the image: 1 gray, 3 RGB, 4 packed Bayer.
+        features: width; 64 in CycleISP.
+        groups: recursive residual groups.
+        blocks: dual attention blocks in each.
+        init_scale: factor on He-normal initial kernels.
 
     Returns:
         `keras.Model` named "rrg": float [batch, height, width, channels] in nominal range [0, 1] ->

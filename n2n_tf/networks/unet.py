@@ -14,17 +14,24 @@ HALO = 160
 LEVELS = 5
 
 
-def unet(channels=3, features=48, tail_features=None, init_scale=0.1, residual=False, dropout=0.0):
+def unet(
+    channels: int = 3,
+    features: int = 48,
+    tail_features: int | None = None,
+    init_scale: float = 0.1,
+    residual: bool = False,
+    dropout: float = 0.0,
+) -> keras.Model:
     """Builds the U-Net as a functional Keras model.
 
     Args:
-        channels: int, channels of the image: 1 gray, 3 RGB, 4 packed Bayer.
-        features: int, width of the encoder; the decoder is twice as wide. 48 in the paper.
+        channels: channels of the image: 1 gray, 3 RGB, 4 packed Bayer.
+        features: width of the encoder; the decoder is twice as wide. 48 in the paper.
         tail_features: int, width of the last stage. Default `2 * features`, which is the official
             code's constant 96 at 48 features.
-        init_scale: float, factor on He-normal initial kernels. 0.1 in the official code; with 1.0
+        init_scale: factor on He-normal initial kernels. 0.1 in the official code; with 1.0
             short trainings start faster.
-        residual: bool, add the input to the output. Not in the paper: the network then begins near
+        residual: add the input to the output. Not in the paper: the network then begins near
             the identity instead of learning it, which short trainings do not get to.
         dropout: float in [0, 1), share of what every layer of the decoder takes that is left out in
             training, as `n2n_tf.method.one_image.self2self` wants it.
@@ -66,7 +73,7 @@ def unet(channels=3, features=48, tail_features=None, init_scale=0.1, residual=F
     return keras.Model(noisy, x, name="unet_residual" if residual else "unet")
 
 
-def he_normal(scale):
+def he_normal(scale: float) -> keras.initializers.Initializer:
     """Initial kernels of variance 2 / fan_in * scale^2: He-normal times `scale`."""
     # One object per layer: a Keras initializer used twice gives identical weights to all layers
     # of the same shape.

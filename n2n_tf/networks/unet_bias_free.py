@@ -25,13 +25,13 @@ BLOCKS_UP = (1, 1, 1)  # and on the way up
 START = 0.3  # factor on the initial kernels that end a block: blocks begin near the identity
 
 
-def unet_bias_free(channels=3, features=48, init_scale=1.0):
+def unet_bias_free(channels: int = 3, features: int = 48, init_scale: float = 1.0) -> keras.Model:
     """Builds the network as a functional Keras model.
 
     Args:
-        channels: int, channels of the image: 1 gray, 3 RGB, 4 packed Bayer.
-        features: int, width at half size; a multiple of 24 gives widths that suit CPUs' kernels.
-        init_scale: float, factor on He-normal initial kernels.
+        channels: channels of the image: 1 gray, 3 RGB, 4 packed Bayer.
+        features: width at half size; a multiple of 24 gives widths that suit CPUs' kernels.
+        init_scale: factor on He-normal initial kernels.
 
     Returns:
         `keras.Model` named "unet_bias_free": float [batch, height, width, channels] in nominal

@@ -1,5 +1,7 @@
-"""A U-Net for phones: at half the image's size but for its last layers, narrow, and of operations
-that integer kernels and GPU delegates have: convolutions, leaky ReLU, additions.
+"""A U-Net for phones, narrow and for the most part at half the image's size.
+
+It is made of operations that integer kernels and GPU delegates have: convolutions, leaky ReLU,
+additions.
 
 Not in the paper. Against the paper's U-Net it has: a first layer that steps by two pixels, strided
 convolutions in place of poolings, skips that are added and not concatenated, and the input added to
@@ -20,13 +22,13 @@ WIDTHS = (1.0, 1.5, 2.0, 3.0)  # of the levels, in units of `features`
 FINE_WIDTH = 2 / 3  # of the last layers
 
 
-def unet_mobile(channels=3, features=24, init_scale=1.0):
+def unet_mobile(channels: int = 3, features: int = 24, init_scale: float = 1.0) -> keras.Model:
     """Builds the network as a functional Keras model.
 
     Args:
-        channels: int, channels of the image: 1 gray, 3 RGB, 4 packed Bayer.
-        features: int, width at half size; a multiple of 24 gives widths that suit phones' kernels.
-        init_scale: float, factor on He-normal initial kernels.
+        channels: channels of the image: 1 gray, 3 RGB, 4 packed Bayer.
+        features: width at half size; a multiple of 24 gives widths that suit phones' kernels.
+        init_scale: factor on He-normal initial kernels.
 
     Returns:
         `keras.Model` named "unet_mobile": float [batch, height, width, channels] in nominal range
