@@ -20,6 +20,7 @@ from n2n_tf.model_files import shipped
 from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.keras_file import as_float32, describe, load_network
 from n2n_tf.networks.unet import unet
+from n2n_tf.pipelines.files.checksums import file_checksum
 from n2n_tf.pipelines.padding import reflect_pad, round_up
 
 INFO = {"network": "small", "channels": 3, "size_multiple": 4, "halo": 8}
@@ -201,6 +202,35 @@ def test_a_network_that_returns_no_numbers_does_not_pass_for_black(value):
         Denoiser(lambda x: x + value, ModelInfo(3, 1, 0))(np.zeros((4, 4, 3), np.uint8))
 
 
+# Axes
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape"),
+    [("ZYX", (5, 6, 7)), ("TCYX", (2, 3, 6, 7)), ("YXZ", (6, 7, 5)), ("XY", (7, 6))],
+)
+def test_every_plane_of_a_stack_is_denoised_by_itself(axes, shape, rng):
+    image = rng.random(shape, np.float32)
+
+    def run(plane):  # minus its mean: tells planes from stacks
+        return plane - plane.mean()
+
+    denoise = Denoiser(run, ModelInfo(1, 1, 0))
+    across = tuple(axes.index(letter) for letter in "YX")
+    expected = image - image.mean(across, keepdims=True)
+    np.testing.assert_allclose(denoise(image, axes=axes), expected, rtol=0, atol=1e-6)
+
+
+def test_axes_are_asked_for_where_they_could_be_two_things(rng):
+    gray = Denoiser(lambda x: x, ModelInfo(1, 1, 0))
+    for shape in ((9, 6, 7), (6, 7, 4), (2, 3, 6, 7)):
+        with pytest.raises(ValueError, match=r'say what its axes are, like axes="ZYX"'):
+            gray(rng.random(shape, np.float32))
+    with pytest.raises(ValueError, match="every axis of the image once, Y and X among them"):
+        gray(rng.random((9, 6, 7), np.float32), axes="ZYY")
+    assert gray(rng.random((6, 7, 4), np.float32), axes="YXC").shape == (6, 7, 4)
+
+
 # Loading
 
 
@@ -250,6 +280,18 @@ def test_shipped_models_are_found_by_name(tmp_path, monkeypatch, network):
     assert Denoiser.load("photos_25").info == KNOWN
     with pytest.raises(ModelError, match=r"photos_52: no such .*there are: photos_25"):
         Denoiser.load("photos_52")
+
+
+def test_a_network_by_its_path_is_checked_and_hands_no_checksum_on(tmp_path, network):
+    folder = save_folder(tmp_path / "model", network, INFO)
+    path = folder / "network.keras"
+    (folder / "model.json").write_text(json.dumps(INFO | {"sha256": file_checksum(path)}))
+    loaded = Denoiser.load(path)
+    assert loaded.info == KNOWN  # the checksum is this file's and no export's
+    export_saved_model(loaded.network, tmp_path / "saved_model", loaded.info)
+    assert Denoiser.load(tmp_path / "saved_model").channels == 3
+    small_network(seed=2).save(path)
+    refused(path, "is damaged or not the network that model.json beside it describes")
 
 
 def test_mixed_precision_is_loaded_in_float32(tmp_path, rng):
