@@ -1,6 +1,7 @@
 """Clean images to evaluate on: files, or photographs that scikit-image ships."""
 
 import itertools
+import os
 import pathlib
 
 import numpy as np
@@ -15,7 +16,9 @@ from n2n_tf.pipelines.raw.unprocess import raw_planes_of_photo
 from n2n_tf.pipelines.training.batches import frozen_seed
 
 
-def load_clean(folder, channels, most=None):
+def load_clean(
+    folder: str | os.PathLike, channels: int, most: int | None = None
+) -> list[tuple[str, np.ndarray]]:
     """Reads the images of a folder as [(name, clean image)], sorted by path.
 
     Args:
@@ -42,7 +45,7 @@ def load_clean(folder, channels, most=None):
     return [(name, to_channels(pixels, channels)) for name, pixels in found]
 
 
-def embedded_clean(channels):
+def embedded_clean(channels: int) -> list[tuple[str, np.ndarray]]:
     """The same of photographs that scikit-image ships and that nothing here is trained on."""
     photos = [(name, embedded_photo(name)) for name in SECOND_SET]
     if channels == 4:

@@ -9,12 +9,13 @@ import numpy as np
 SSIM_WINDOW = 11  # side in pixels
 
 
-def psnr(reference, image, data_range):
+def psnr(reference: np.ndarray, image: np.ndarray, data_range: float) -> float:
     """Peak signal-to-noise ratio over all pixels and channels.
 
     Args:
-        reference, image: arrays of one shape, any numeric dtype.
-        data_range: float, the peak: 255 for 8-bit images, 1 for floats in [0, 1].
+        reference: of any shape and numeric dtype.
+        image: of the same shape.
+        data_range: the peak: 255 for 8-bit images, 1 for floats in [0, 1].
 
     Returns:
         float, decibels; infinity for equal images, NaN if a pixel is NaN.
@@ -34,13 +35,13 @@ def psnr(reference, image, data_range):
     return float(10 * np.log10(float(data_range) ** 2 / error))
 
 
-def ssim(reference, image, data_range):
+def ssim(reference: np.ndarray, image: np.ndarray, data_range: float) -> float:
     """Structural similarity: 11 x 11 Gaussian window of sigma 1.5, borders of 5 pixels left out.
 
     Args:
-        reference, image: arrays [height, width, channels] or [height, width], both sides at least
-            11 pixels.
-        data_range: float, as in `psnr`; the constants are (0.01 R)^2 and (0.03 R)^2.
+        reference: [height, width, channels] or [height, width], both sides at least 11 pixels.
+        image: of the same shape.
+        data_range: as in `psnr`; the constants are (0.01 R)^2 and (0.03 R)^2.
 
     Returns:
         float, the mean over pixels and channels; 1 for equal images.

@@ -1,15 +1,13 @@
 """The paper's evaluation: synthetic noise from one seeded stream, 8-bit PSNR and SSIM."""
 
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from n2n_tf.evaluation.metrics import psnr, ssim
-from n2n_tf.pipelines.files.image_files import (
-    to_float,
-    to_integer,
-)
-from n2n_tf.pipelines.noise.synthetic import RAW_KINDS, add_noise, add_noise_numpy
+from n2n_tf.pipelines.files.image_files import to_float, to_integer
+from n2n_tf.pipelines.noise.synthetic import RAW_KINDS, Noise, add_noise, add_noise_numpy
 from n2n_tf.pipelines.padding import reflect_pad, round_up
 
 SEED = 101
@@ -32,7 +30,7 @@ class Result:
     ssim: float
     images: tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
-    def figures(self):
+    def figures(self) -> list[float]:
         """The four numbers in the order of `FIGURES`."""
         return [getattr(self, name) for name in FIGURES]
 
@@ -40,7 +38,14 @@ class Result:
 FIGURES = ("psnr_noisy", "ssim_noisy", "psnr", "ssim")
 
 
-def evaluate(denoise, images, noise, generator, repeats=1, square=True):
+def evaluate(
+    denoise: Callable[[np.ndarray], np.ndarray] | None,
+    images: Sequence[tuple[str, np.ndarray]],
+    noise: Noise,
+    generator: np.random.RandomState,
+    repeats: int = 1,
+    square: bool = True,
+) -> Iterator[Result]:
     """Adds noise to clean images, denoises and scores them, in the official order.
 
     For each repeat, for each image: noise from `generator` in float64, neither clipped nor rounded;
@@ -54,8 +59,8 @@ def evaluate(denoise, images, noise, generator, repeats=1, square=True):
         noise: `n2n_tf.pipelines.noise.synthetic.Noise`.
         generator: `numpy.random.RandomState(101)` for the paper's protocol; several data sets
             share one, in the order Kodak, BSD300, Set14.
-        repeats: int.
-        square: bool, whether `denoise` is given the padded square; what is no network has no need
+        repeats: noise realisations of each image.
+        square: whether `denoise` is given the padded square; what is no network has no need
             of it, and takes the image itself.
 
     Yields:
@@ -95,12 +100,12 @@ def _denoise_as_square(denoise, noisy):
     return denoise(reflect_pad(noisy, side, side))[:height, :width]
 
 
-def average(results):
+def average(results: Iterable[Result]) -> dict[str, float]:
     """Means over images and repeats: dict with the names of `FIGURES`."""
     means = np.mean([result.figures() for result in results], axis=0)
     return dict(zip(FIGURES, means.tolist(), strict=True))
 
 
-def strip(clean, noisy, denoised):
+def strip(clean: np.ndarray, noisy: np.ndarray, denoised: np.ndarray) -> np.ndarray:
     """The three uint8 or uint16 images side by side, for looking at."""
     return np.concatenate([clean, noisy, denoised], axis=1)

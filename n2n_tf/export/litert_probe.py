@@ -20,7 +20,7 @@ from ai_edge_litert.interpreter import Interpreter
 REPEATS = 3
 
 
-def main(model, arguments, results, threads):
+def main(model: str, arguments: str, results: str, threads: str) -> None:
     """Runs every case; prints one JSON object."""
     cases = collections.defaultdict(dict)
     with np.load(arguments) as arrays:
@@ -44,7 +44,7 @@ def main(model, arguments, results, threads):
     print(json.dumps(seen))
 
 
-def operations(interpreter):
+def operations(interpreter: Interpreter) -> dict[str, dict[str, int]]:
     """Counts of all operations, and of those that no delegate took.
 
     The interpreter lists the original operations and, beside them, one DELEGATE for each part of

@@ -11,11 +11,13 @@ import functools
 import io
 import json
 import math
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -62,16 +64,16 @@ class Figures:
     peak_megabytes: float
 
     @property
-    def psnr_drop(self):
+    def psnr_drop(self) -> float:
         """How much worse than the Keras network, in dB; 0 where it cannot be said."""
         return 0.0 if self.psnr is None else self.psnr_keras - self.psnr
 
-    def delegated(self):
+    def delegated(self) -> str:
         """How many of the operations the XNNPACK delegate took: "25/25"."""
         total = sum(self.operations.values())
         return f"{total - sum(self.not_delegated.values())}/{total}"
 
-    def summary(self):
+    def summary(self) -> str:
         """One line for the terminal."""
         quality = "" if self.psnr is None else f", {-self.psnr_drop:+.3f} dB"
         return (
@@ -81,7 +83,7 @@ class Figures:
         )
 
 
-def measure(network, file, info):
+def measure(network: keras.Model, file: str | os.PathLike, info: ModelInfo) -> Figures:
     """Runs a file and the Keras network on the same noisy photographs.
 
     Args:
@@ -160,7 +162,7 @@ def _run_apart(file, arguments):
         return outputs, json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def run_network(network, images, multiple):
+def run_network(network: keras.Model, images: np.ndarray, multiple: int) -> np.ndarray:
     """The network's own result for images [1, h, w, c] of any size."""
     height, width = images.shape[1:3]
     padded = reflect_pad(images[0], round_up(height, multiple), round_up(width, multiple))
@@ -175,7 +177,7 @@ def _gpu_warnings(file):
     return [line.strip() for line in said.getvalue().splitlines() if "GPU COMPAT" in line]
 
 
-def foreign_operations(figures, info):
+def foreign_operations(figures: Figures, info: ModelInfo) -> list[str]:
     """Operations that a file must not have: none of TFLite's own, or of an unknown size's."""
     banned = FOREIGN + (NOT_STATIC if info.tile else ())
     return sorted(name for name in figures.operations if name.startswith(banned))

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 from n2n_tf.model_files.info import INFO_FILE, first_line, info_path
 
@@ -23,7 +24,7 @@ class ExportError(ValueError):
 
 
 @contextlib.contextmanager
-def failures_named(what):
+def failures_named(what: str) -> Iterator[None]:
     """TensorFlow, its converter and LiteRT raise many types: all become one ExportError."""
     try:
         yield
@@ -33,7 +34,7 @@ def failures_named(what):
         raise ExportError(f"{what} failed: {first_line(error)}.") from error
 
 
-def check_free(path, overwrite=False):
+def check_free(path: str | os.PathLike, overwrite: bool = False) -> None:
     """Checks that an export may be written to `path`, before the work is done.
 
     Args:
@@ -60,7 +61,9 @@ def check_free(path, overwrite=False):
 
 
 @contextlib.contextmanager
-def temporary_folder(path, overwrite, inner=None):
+def temporary_folder(
+    path: str | os.PathLike, overwrite: bool, inner: str | None = None
+) -> Iterator[pathlib.Path]:
     """Gives a place beside `path`; what is there gets its final name when the block ends well.
 
     With `inner`, the place is the file `inner` in a folder of its own, and all files of that folder
@@ -84,7 +87,7 @@ def temporary_folder(path, overwrite, inner=None):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def replace_folder(new, path, old):
+def replace_folder(new: pathlib.Path, path: pathlib.Path, old: pathlib.Path) -> None:
     """Moves `new` to `path`; a folder there moves to `old`, and back if that fails."""
     if path.exists():
         os.replace(path, old)

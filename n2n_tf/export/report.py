@@ -1,11 +1,12 @@
 """report.md: one table of what all TFLite files of a folder are worth, and how a frame is cut."""
 
 import math
+import os
 import pathlib
 
 from n2n_tf.denoising.tiling import Tiling, plan_tiles
 from n2n_tf.export.measure import Figures
-from n2n_tf.model_files.info import read_info
+from n2n_tf.model_files.info import ModelInfo, read_info
 from n2n_tf.pipelines.files.atomic_files import atomic_file
 from n2n_tf.pipelines.padding import round_up
 from n2n_tf.pipelines.processors import available_processors
@@ -25,7 +26,7 @@ _COLUMNS = (
 )
 
 
-def report(folder, refused):
+def report(folder: str | os.PathLike, refused: dict[str, Figures]) -> str:
     """Writes report.md on all TFLite files of a folder, from the model.json beside each.
 
     Args:
@@ -76,12 +77,13 @@ def _row(name, f):
     )
 
 
-def tile_plan(info, height, width):
+def tile_plan(info: ModelInfo, height: int, width: int) -> str:
     """How a frame is cut for a file of one size, as text.
 
     Args:
         info: `ModelInfo` of the file.
-        height, width: of the frame in pixels; of a sensor mosaic that begins on a red pixel.
+        height: of the frame in pixels; of a sensor mosaic that begins on a red pixel.
+        width: likewise.
     """
     cell = 2 if info.input == "bayer_mosaic" else 1
     tiling = Tiling.of(info, 0)

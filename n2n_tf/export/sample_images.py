@@ -1,12 +1,16 @@
 """Noisy images that calibrate and judge exported files."""
 
+import os
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from n2n_tf.evaluation.clean_images import load_clean
+from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.model_files.tflite_domain import encode
 from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, SECOND_SET, embedded_photo
 from n2n_tf.pipelines.files.image_files import to_channels, to_float
-from n2n_tf.pipelines.noise.synthetic import add_noise, parse_noise
+from n2n_tf.pipelines.noise.synthetic import Noise, add_noise, parse_noise
 from n2n_tf.pipelines.padding import reflect_pad
 from n2n_tf.pipelines.raw import bayer
 from n2n_tf.pipelines.raw.cache import list_raws
@@ -28,7 +32,9 @@ class Uint8Arguments(dict):
     """Arguments in [0, 1] of a function whose int8 file is to take and return uint8 pixels."""
 
 
-def calibration_arguments(info, folder=None):
+def calibration_arguments(
+    info: ModelInfo, folder: str | os.PathLike | None = None
+) -> list[dict[str, np.ndarray]]:
     """Noisy images for the ranges of integer arithmetic, as arguments of the file's function.
 
     Args:
@@ -55,19 +61,19 @@ def calibration_arguments(info, folder=None):
     return arguments
 
 
-def noise_of(info):
+def noise_of(info: ModelInfo) -> Noise | None:
     """The noise that a network was trained on; None if its images were noisy already."""
     noise = parse_noise(info.noise)
     return None if noise.kind in ("none", "profile") else noise
 
 
-def with_noise(clean, info, seed):
+def with_noise(clean: np.ndarray, info: ModelInfo, seed: int) -> np.ndarray:
     """Noise of the network's own domain, or of the usual one where that is not known."""
     noise = noise_of(info) or parse_noise("raw" if info.channels == 4 else "gauss25")
     return np.asarray(add_noise(clean, noise, [7, seed]), np.float32)
 
 
-def photos(names, info):
+def photos(names: Sequence[str], info: ModelInfo) -> list[np.ndarray]:
     """Embedded photographs as clean float images; random ones for unusual channels."""
     channels = info.channels
     if channels in (1, 3):
@@ -98,7 +104,7 @@ def _crop(image, height, width, seed):
     return image[top : top + height, left : left + width]
 
 
-def judging_cases(info):
+def judging_cases(info: ModelInfo) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Noisy images that did not calibrate, with the clean ones; the last is timed."""
     multiple, tile = info.size_multiple, info.tile
     if not tile:

@@ -5,6 +5,7 @@ output equalled the network's on pictures of odd sizes.
 """
 
 import math
+import os
 import pathlib
 
 import keras
@@ -13,7 +14,7 @@ import numpy as np
 from n2n_tf.export.measure import run_network
 from n2n_tf.export.replacing import ExportError, check_free, failures_named, temporary_folder
 from n2n_tf.export.tflite_graph import wrap
-from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE
+from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelInfo
 from n2n_tf.model_files.keras_file import as_float32, save_network
 from n2n_tf.model_files.load import SIGNATURE, load_model
 from n2n_tf.pipelines.files.atomic_files import write_json
@@ -21,7 +22,9 @@ from n2n_tf.pipelines.files.atomic_files import write_json
 TOLERANCE = 1e-4  # largest difference of a float32 export to the Keras output, images in [0, 1]
 
 
-def export_saved_model(network, path, info, overwrite=False):
+def export_saved_model(
+    network: keras.Model, path: str | os.PathLike, info: ModelInfo, overwrite: bool = False
+) -> float:
     """Writes a SavedModel folder with signature `denoise(noisy) -> {"denoised": ...}`.
 
     It takes float32 [batch, height, width, channels] of any size: padding and cropping are inside.
@@ -49,7 +52,9 @@ def export_saved_model(network, path, info, overwrite=False):
         return _compare(network, folder, info, path)
 
 
-def export_keras(network, folder, info, overwrite=False):
+def export_keras(
+    network: keras.Model, folder: pathlib.Path, info: ModelInfo, overwrite: bool = False
+) -> None:
     """Writes the network as Keras's own file, and its model.json: what `Denoiser.load` takes.
 
     That makes a model of this project's of weights from elsewhere (`.pth`, `.npz`).
@@ -68,7 +73,10 @@ def export_keras(network, folder, info, overwrite=False):
     save_network(network, folder, info, overwrite)
 
 
-def write_saved_model(network, folder, info, any_size=False):
+def write_saved_model(
+    network: keras.Model, folder: str | os.PathLike, info: ModelInfo, any_size: bool = False
+) -> None:
+    """Writes the function of `info` as a SavedModel; with `any_size`, that without its `tile`."""
     archive = keras.export.ExportArchive()
     archive.track(network)
     denoise, signature = wrap(network, info.but(tile=None) if any_size else info)

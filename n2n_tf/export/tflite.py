@@ -2,15 +2,19 @@
 
 import dataclasses
 import math
+import os
 import pathlib
 import tempfile
 
+import keras
+import numpy as np
 import tensorflow as tf
 
-from n2n_tf.export.measure import foreign_operations, measure
+from n2n_tf.export.measure import Figures, foreign_operations, measure
 from n2n_tf.export.replacing import ExportError, failures_named, temporary_folder
 from n2n_tf.export.sample_images import Uint8Arguments, calibration_arguments
 from n2n_tf.export.saved_model import TOLERANCE, write_saved_model
+from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.model_files.keras_file import as_float32
 from n2n_tf.model_files.tflite_domain import CALIBRATED, INPUTS, rounding_step
 from n2n_tf.model_files.tflite_file import add_measured, write_tflite
@@ -44,13 +48,13 @@ class Variant:
     levels: str | dict = "inputs"
 
     @property
-    def name(self):
+    def name(self) -> str:
         """File name: model_256x256_int8.tflite."""
         size = "x".join(map(str, self.size)) if self.size else "dynamic"
         kind = "" if self.input == "image" else f"_{self.input}"
         return f"model{kind}_{size}_{self.precision}.tflite"
 
-    def describe(self, info):
+    def describe(self, info: ModelInfo) -> ModelInfo:
         """The file's `ModelInfo`: the network's, and what a caller must know of the file.
 
         Raises:
@@ -104,7 +108,11 @@ class Variant:
         return self.size and tuple(side // (2 if mosaic else 1) for side in self.size)
 
 
-def convert(saved_model, precision, calibration=None):
+def convert(
+    saved_model: str | os.PathLike,
+    precision: str,
+    calibration: list[dict[str, np.ndarray]] | None = None,
+) -> bytes:
     """Converts a SavedModel with the signature `denoise`.
 
     Args:
@@ -138,14 +146,14 @@ def convert(saved_model, precision, calibration=None):
 
 
 def export_tflite(
-    network,
-    path,
-    info,
-    variant=Variant(),
-    calibration_dir=None,
-    max_psnr_drop=0.1,
-    overwrite=False,
-):
+    network: keras.Model,
+    path: str | os.PathLike,
+    info: ModelInfo,
+    variant: Variant = Variant(),
+    calibration_dir: str | os.PathLike | None = None,
+    max_psnr_drop: float = 0.1,
+    overwrite: bool = False,
+) -> Figures:
     """Writes a TFLite file, and its model.json beside it: x.tflite and x.tflite.json.
 
     The file is run by LiteRT in a process of its own before it gets its name.
@@ -156,7 +164,7 @@ def export_tflite(
         info: the network's `ModelInfo`, see `n2n_tf.model_files.keras_file.describe`.
         variant: `n2n_tf.export.tflite.Variant`: size, precision, and what the file takes.
         calibration_dir: folder of images for integer arithmetic; None: embedded photographs.
-        max_psnr_drop: float, by how many dB the file may be worse than the network.
+        max_psnr_drop: by how many dB the file may be worse than the network.
         overwrite: whether an existing file may be replaced.
 
     Returns:

@@ -4,14 +4,20 @@
 `n2n_tf.model_files.tflite_domain` do outside it.
 """
 
+from collections.abc import Callable
+
+import keras
 import numpy as np
 import tensorflow as tf
 
+from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.model_files.tflite_domain import CALIBRATED, CELLS, levels_of
 from n2n_tf.networks.padding import reflect_pad_batch
 
 
-def wrap(network, info):
+def wrap(
+    network: keras.Model, info: ModelInfo
+) -> tuple[Callable[..., dict[str, tf.Tensor]], list[tf.TensorSpec]]:
     """Builds the function that a file computes.
 
     Args:

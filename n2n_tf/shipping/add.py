@@ -6,6 +6,8 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Callable
+from typing import Any
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.model_files import shipped
@@ -16,13 +18,19 @@ from n2n_tf.pipelines.files.checksums import file_checksum
 from n2n_tf.shipping.figures import save_results
 
 
-def add_model(name, model_dir, facts, overwrite=False, measure=None):
+def add_model(
+    name: str,
+    model_dir: str | os.PathLike,
+    facts: dict[str, Any],
+    overwrite: bool = False,
+    measure: Callable[[pathlib.Path], list[dict[str, Any]]] | None = None,
+) -> pathlib.Path:
     """Puts the network of a training into saved_models/, with a model.json that tells its story.
 
     All files of the model change places at once: no network lies beside another's figures.
 
     Args:
-        name: str, the model's name.
+        name: the model's name.
         model_dir: folder of a finished training run.
         facts: dict of what no file knows: "data", "data_license", "hardware", "license", and
             "start", what was trained before, if the name of the initial model does not tell it,

@@ -1,5 +1,7 @@
 """MODEL_CARD.md of every shipped model and the table of all, written from their JSON files."""
 
+import pathlib
+
 from n2n_tf.method.recorrupted import recorruption_factor
 from n2n_tf.model_files import shipped
 from n2n_tf.model_files.info import NETWORK_FILE
@@ -10,7 +12,7 @@ from n2n_tf.shipping import paper
 from n2n_tf.shipping.figures import EMBEDDED
 
 
-def card(name):
+def card(name: str) -> str:
     """MODEL_CARD.md of a shipped model, from its model.json and results.json."""
     info, results = shipped.info_of(name), shipped.results_of(name)
     training, recipe = info.training, info.training["recipe"]
@@ -188,7 +190,7 @@ def _data_sets(results):
     return list(dict.fromkeys(row["data"] for row in results["results"]))
 
 
-def overview():
+def overview() -> str:
     """README.md of saved_models/: one table of all models."""
     lines = [
         "# Shipped models",
@@ -219,7 +221,7 @@ def overview():
     return "\n".join(lines) + "\n"
 
 
-def documents():
+def documents() -> dict[pathlib.Path, str]:
     """What is written from the models' figures: dict of path to text.
 
     The README of a checkout, beside saved_models/, gets its table too.
@@ -232,7 +234,7 @@ def documents():
     return written
 
 
-def write_cards():
+def write_cards() -> int:
     """Writes the card of every model and the table of all; returns how many documents that is."""
     written = documents()
     for path, text in written.items():

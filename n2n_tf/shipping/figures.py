@@ -1,18 +1,23 @@
 """The figures of a shipped model: measured, kept, and compared with those on its card."""
 
 import functools
+import os
 import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.raw_frames import denoise_planes
 from n2n_tf.evaluation.clean_images import embedded_clean, load_clean
-from n2n_tf.evaluation.protocol import SEED, average, evaluate
+from n2n_tf.evaluation.protocol import SEED, Result, average, evaluate
 from n2n_tf.model_files import shipped
 from n2n_tf.model_files.shipped import RESULTS_FILE
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.noise.synthetic import parse_noise
+
+Progress = Callable[[Iterable[Result], int, str], Iterable[Result]]
 
 EMBEDDED = "embedded"  # the photographs that scikit-image ships
 
@@ -28,7 +33,11 @@ ALSO = {
 TOLERANCES = {"psnr_noisy": 0.01, "ssim_noisy": 0.001, "psnr": 0.01, "ssim": 0.001}
 
 
-def measure(name, folders, progress=lambda results, total, what: results):
+def measure(
+    name: str | os.PathLike,
+    folders: Mapping[str, str | os.PathLike],
+    progress: Progress = lambda results, total, what: results,
+) -> list[dict[str, Any]]:
     """Figures of a shipped model: one noise realisation per image, drawn with seed 101.
 
     Args:
@@ -55,7 +64,7 @@ def measure(name, folders, progress=lambda results, total, what: results):
     return rows
 
 
-def save_results(folder, noise, rows):
+def save_results(folder: pathlib.Path, noise: str, rows: list[dict[str, Any]]) -> None:
     """Writes the results.json of the model in a folder: these figures and no older ones.
 
     Args:
@@ -67,7 +76,7 @@ def save_results(folder, noise, rows):
     write_json(folder / RESULTS_FILE, results)
 
 
-def disagreements(name, rows):
+def disagreements(name: str | os.PathLike, rows: list[dict[str, Any]]) -> list[str]:
     """Lines that say where new figures differ from those of a model's results.json.
 
     A difference is more than 0.01 dB, or 0.001 in SSIM; a figure that is missing is one too.

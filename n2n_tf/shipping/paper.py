@@ -8,7 +8,7 @@ PAPER_MULTIPLY_ADDS = 297_074  # per pixel, of its U-Net of 48 features
 BEGIN, END = "<!-- written by n2n-models cards -->", "<!-- end -->"
 
 
-def beside_the_paper():
+def beside_the_paper() -> str:
     """A Markdown table: PSNR of every shipped RGB model under the noises of the paper's table 1."""
     measured = [
         (name, info.multiply_adds, _figures(shipped.results_of(name)))
@@ -40,7 +40,7 @@ def _figures(results):
     return table
 
 
-def with_table(text):
+def with_table(text: str) -> str:
     """A document with the table between its two marks, which it must have."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
