@@ -6,10 +6,12 @@ import os
 import pathlib
 import re
 import secrets
+from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
-def atomic_file(path, overwrite=False):
+def atomic_file(path: str | os.PathLike, overwrite: bool = False) -> Iterator[pathlib.Path]:
     """Gives a temporary path beside `path` that replaces it when the block ends well.
 
     The finished file is on the disk before it gets its name. A block that raises leaves nothing.
@@ -36,7 +38,7 @@ def atomic_file(path, overwrite=False):
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder):
+def remove_leftovers(folder: str | os.PathLike) -> None:
     """Removes the temporary files that a killed process left in a folder; nobody may write there.
 
     Raises:
@@ -74,7 +76,7 @@ def _exists(path):
     return FileExistsError(f"{path} exists already; give another name or --overwrite.")
 
 
-def write_json(path, value, overwrite=True):
+def write_json(path: str | os.PathLike, value: Any, overwrite: bool = True) -> None:
     """Writes a JSON file, whole or not at all.
 
     Raises:

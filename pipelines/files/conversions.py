@@ -132,7 +132,7 @@ def _resolution(around):
 
 
 def _shape_text(planes):
-    """tifffile's way to name the axes of a stack."""
+    """Tifffile's way to name the axes of a stack."""
     if len(planes) == 1:
         return None
     return json.dumps({"shape": list(planes.shape), "axes": planes.axes})

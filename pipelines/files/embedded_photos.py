@@ -15,7 +15,7 @@ SECOND_SET = ("cat", "coffee", "rocket")
 LARGEST_SIDE = 512
 
 
-def embedded_photo(name):
+def embedded_photo(name: str) -> np.ndarray:
     """One photograph by its name in `skimage.data`.
 
     Returns:

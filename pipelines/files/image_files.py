@@ -1,6 +1,7 @@
 """PNG, JPEG, BMP and TIFF files <-> arrays; the only place where floats become integers."""
 
 import dataclasses
+import os
 import pathlib
 
 import numpy as np
@@ -32,7 +33,7 @@ class Picture:
     alpha: np.ndarray | None = None
 
 
-def list_images(root):
+def list_images(root: str | os.PathLike) -> list[pathlib.Path]:
     """All image files below a folder, by the rule and in the order of `files_below`.
 
     Raises:
@@ -44,7 +45,7 @@ def list_images(root):
     return files
 
 
-def read_image(path):
+def read_image(path: str | os.PathLike) -> Picture:
     """Reads an image file; JPEGs and TIFFs are turned upright as their orientation tag says.
 
     Returns:
@@ -57,7 +58,7 @@ def read_image(path):
     return decode_image(read_file(path), path)
 
 
-def decode_image(data, path):
+def decode_image(data: bytes, path: str | os.PathLike) -> Picture:
     """Decodes the bytes of an image file, told by its first bytes; `path` is for the messages.
 
     Returns, raises: as `read_image`.
@@ -98,7 +99,7 @@ def picture_of(plane, number, orientation=1, in_units=False):
     return Picture(pixels[..., plane.colours[number]], alpha)
 
 
-def upright(pixels, orientation):
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Undoes the orientation 1..8 of TIFF and EXIF. Source: TIFF 6.0, section 8."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
@@ -106,7 +107,7 @@ def upright(pixels, orientation):
     return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
 
 
-def to_float(pixels, white_level=None):
+def to_float(pixels: np.ndarray, white_level: float | None = None) -> np.ndarray:
     """Integer pixels -> float32 in [0, 1]; float pixels are only divided by `white_level`.
 
     Args:
@@ -134,7 +135,7 @@ def to_integer(image, dtype, white_level=None):
     return np.clip(scaled, 0, min(white_level, largest)).astype(dtype)
 
 
-def to_channels(pixels, channels):
+def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     """Gray <-> RGB: [H, W, 1 or 3] -> [H, W, channels]; luma weights 0.299, 0.587, 0.114."""
     if pixels.shape[2] == channels:
         return pixels

@@ -156,7 +156,7 @@ class ImageFolder:
     def __len__(self):
         return len(self._places)
 
-    def load(self, index):
+    def load(self, index: int) -> np.ndarray:
         """Returns image `index` as float32 [height, width, channels] in nominal range [0, 1].
 
         Raises:
@@ -164,7 +164,7 @@ class ImageFolder:
         """
         return self.crop(index, 0, 0, *self.sizes[index])
 
-    def crop(self, index, top, left, height, width):
+    def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """The same of a part of the image, which costs no more than the part if it is cached.
 
         Raises:

@@ -7,8 +7,11 @@ Source: PNG specification, second edition; ITU T.81; TIFF 6.0.
 
 import contextlib
 import math
+import os
 import struct
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
 from n2n_tf.pipelines.files.tiff_directories import TiffDirectories
 
@@ -24,7 +27,7 @@ class ImageFileError(ValueError):
 
 
 @contextlib.contextmanager
-def errors_named(path, kind):
+def errors_named(path: str | os.PathLike, kind: str) -> Iterator[None]:
     """What goes wrong with a file's bytes inside becomes an ImageFileError with the path in front.
 
     The codecs raise many types on damaged files.
@@ -39,7 +42,7 @@ def errors_named(path, kind):
         raise ImageFileError(f"{path}: damaged or truncated {kind} ({error}).") from error
 
 
-def check_size(width, height):
+def check_size(width: int, height: int) -> None:
     """Raises ImageFileError for no pixels, or more than `MAX_PIXELS` of them.
 
     Example:
@@ -54,7 +57,7 @@ def check_size(width, height):
         )
 
 
-def check_png(data):
+def check_png(data: bytes) -> bytes:
     """Checks a PNG and returns it without text, profiles and whatever else is no pixel.
 
     Such chunks are compressed too: a megabyte of them takes longer to read than a large photo.
@@ -114,14 +117,14 @@ def check_jpeg(data):
     return process
 
 
-def jpeg_size(data):
+def jpeg_size(data: bytes) -> tuple[int, int, int]:
     """Width, height and number of scans of a JPEG."""
     frame = jpeg_frame(data)
     height, width = struct.unpack_from(">HH", data, frame + 5)
     return width, height, data.count(b"\xff\xda", frame)
 
 
-def jpeg_frame(data):
+def jpeg_frame(data: bytes) -> int:
     """Offset of the marker of a JPEG's frame header. Source: ITU T.81, B.1.1 and B.2.2."""
     at = 2
     while (at := data.find(b"\xff", at)) >= 0:
@@ -137,7 +140,7 @@ def jpeg_frame(data):
     raise ImageFileError("damaged or truncated JPEG (it has no frame).")
 
 
-def bmp_size(data):
+def bmp_size(data: bytes) -> tuple[int, int]:
     """Width and height of a BMP."""
     old = struct.unpack_from("<I", data, 14)[0] == 12  # the header of OS/2
     width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
@@ -147,7 +150,7 @@ def bmp_size(data):
 _BELOW = (34665, 34853, 40965)  # tags that lead to a directory: EXIF, GPS, interoperability
 
 
-def check_tiff_tags(data):
+def check_tiff_tags(data: bytes) -> None:
     """Raises ImageFileError if the tags of a TIFF claim far more bytes than the file has."""
     tiff = TiffDirectories(data, 4 * len(data))  # a few may be shared
     following = tiff.first
@@ -173,12 +176,12 @@ _TIFF_COMPRESSIONS = (
 )  # fmt: skip
 
 
-def name_of(value):
+def name_of(value: Any) -> Any:
     """The name of a TIFF constant, or its number if tifffile has no name for it."""
     return getattr(value, "name", value)
 
 
-def check_tiff_page(page, file_bytes):
+def check_tiff_page(page: Any, file_bytes: int) -> None:
     """Raises ImageFileError for a page that is no image of levels, or not of an admissible size.
 
     Args:

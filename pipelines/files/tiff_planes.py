@@ -265,7 +265,7 @@ def _promised(tiff):
 
 
 def _samples_by_axes(axes, own):
-    """ "S" or "C": what the user says samples are; raises for axes that do not fit the file's."""
+    """What the user says samples are, "S" or "C"; raises for axes that do not fit the file's."""
     axes = axes.upper()
     there = {"S": "C"}
     same = len(axes) == len(own) and all(

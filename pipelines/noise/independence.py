@@ -4,6 +4,8 @@ Demosaicing, JPEG, resizing and blurring spread noise over neighbouring pixels. 
 between neighbours than between pixels two apart; independent noise differs alike.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -18,7 +20,7 @@ QUANTILE, LIMIT = 0.8, 0.75
 IMAGES, SIDE = 12, 512  # at most so many images, of each at most so many pixels a side
 
 
-def correlation_warning(images):
+def correlation_warning(images: Any) -> str | None:
     """Looks at some of the training images.
 
     Args:
@@ -49,7 +51,7 @@ def correlation_warning(images):
     )
 
 
-def neighbour_ratio(image):
+def neighbour_ratio(image: np.ndarray) -> float:
     """How much the noise differs between neighbours, compared with pixels two apart.
 
     The ratio of two second differences' energies, with neighbours and with pixels two apart, in the

@@ -18,6 +18,7 @@ Source: paper, section 5.1; `n2n_tf.pipelines.raw.unprocess` for raw.
 
 import dataclasses
 import re
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Noise:
     variance_factor: float = 1.0
 
 
-def parse_noise(text):
+def parse_noise(text: str) -> Noise:
     """Reads a noise name.
 
     Raises:
@@ -93,7 +94,7 @@ def _parse_raw_noise(text):
     return Noise(kind, shot=shot, read=read)
 
 
-def add_noise(clean, noise, seed, top=0, left=0):
+def add_noise(clean: Any, noise: Noise, seed: Any, top: Any = 0, left: Any = 0) -> Any:
     """Adds noise to an image, or to a crop of one, in TensorFlow.
 
     Stateless: the seed fixes one noise field over the whole plane, and `top, left` say where in it
@@ -213,7 +214,7 @@ _NOISY = {
 }
 
 
-def noise_law(noise, seed):
+def noise_law(noise: Noise, seed: Any) -> Any:
     """How the variance of the noise that `add_noise` draws depends on the clean signal.
 
     Args:
@@ -235,7 +236,7 @@ def noise_law(noise, seed):
     return tf.stack([tf.cast(variance, tf.float32) for variance in law])
 
 
-def add_noise_numpy(clean, noise, generator):
+def add_noise_numpy(clean: np.ndarray, noise: Noise, generator: Any) -> np.ndarray:
     """Adds noise to one image from a NumPy generator, drawing as the official evaluation does.
 
     Args:

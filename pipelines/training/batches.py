@@ -18,7 +18,7 @@ from n2n_tf.pipelines.raw import bayer
 FAR_BELOW = 1 << 20  # pixels; no image is as high
 
 
-def steps_per_epoch(images, batch_size, crops_per_image=1):
+def steps_per_epoch(images: int, batch_size: int, crops_per_image: int = 1) -> int:
     """Whole batches in an epoch; what is left over is dropped, as in the official code."""
     return max(1, images * crops_per_image // batch_size)
 
@@ -37,7 +37,7 @@ def training_batches(
     prepare=None,
     worker=None,
     parts="noisy",
-):
+) -> tf.data.Dataset:
     """Endless batches of noisy crops, continuing at any step.
 
     Args:
@@ -144,7 +144,7 @@ def _untuned():
     return options
 
 
-def epoch_order(epoch, images, epoch_samples, seed):
+def epoch_order(epoch: tf.Tensor, images: int, epoch_samples: int, seed: int) -> tf.Tensor:
     """Which image each sample of an epoch shows.
 
     Args:
@@ -167,13 +167,13 @@ def epoch_order(epoch, images, epoch_samples, seed):
     return tf.reshape(tf.argsort(keys, axis=1, stable=True), (-1,))[:epoch_samples]
 
 
-def frozen_seed(seed, name):
+def frozen_seed(seed: int, name: str) -> np.ndarray:
     """Seed [2] of an image's one noise field: it depends on the image's name, not on its place."""
     digest = hashlib.sha256(f"{seed}/{name}".encode(errors="surrogatepass")).digest()
     return np.frombuffer(digest[:16], "<i8")
 
 
-def crop_window(image_size, size, seed):
+def crop_window(image_size: tf.Tensor, size: int, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Draws a window of size x size pixels at a uniform offset, the last one included.
 
     Args:
@@ -192,7 +192,7 @@ def crop_window(image_size, size, seed):
     return (*tf.unstack(offset), *tf.unstack(extent))
 
 
-def mirror(image, size):
+def mirror(image: tf.Tensor, size: int) -> tf.Tensor:
     """Mirrors an image [height, width, channels] at its bottom and right up to size x size."""
     for axis in (0, 1):
         places = reflected(tf.range(size), tf.shape(image)[axis], tf)
@@ -200,7 +200,7 @@ def mirror(image, size):
     return image
 
 
-def random_flip(image, seed):
+def random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """One of the 8 symmetries of the square, uniformly."""
     turns, mirror = tf.unstack(
         tf.random.stateless_uniform((2,), seed, 0, 4, tf.int32, alg="philox")
@@ -209,7 +209,7 @@ def random_flip(image, seed):
     return tf.cond(mirror % 2 == 0, lambda: image, lambda: tf.reverse(image, [1]))
 
 
-def random_bayer_flip(planes, seed):
+def random_bayer_flip(planes: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """One of the 8 symmetries of packed raw [n, n, 4] in RGGB phase -> [n - 1, n - 1, 4].
 
     Source: arXiv 1904.12945, Bayer preserving augmentation.

@@ -2,6 +2,9 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
+
+import numpy as np
 
 LEAST = 20  # images in a folder below which none is held out unasked
 SHARE = 0.03
@@ -9,7 +12,7 @@ _STACK = re.compile(r"\[\d+\]$")  # how `ImageFolder` numbers the images of one 
 MOST = 64  # held out unasked: as many are scored in seconds
 
 
-def choose_held_out(names, share, seed):
+def choose_held_out(names: Sequence[str], share: float | None, seed: int) -> list[str]:
     """Which images are held out.
 
     Args:
@@ -71,17 +74,17 @@ class Subset:
     def __len__(self):
         return len(self.names)
 
-    def rest(self):
+    def rest(self) -> "Subset":
         """The subset of all other images."""
         kept = set(self.names)
         return Subset(self.whole, [name for name in self.whole.names if name not in kept])
 
     @property
-    def noise_profiles(self):
+    def noise_profiles(self) -> np.ndarray:
         """Those of `RawFolder`, of the images kept."""
         return self.whole.noise_profiles[self._indices]
 
-    def crop(self, index, top, left, height, width):
+    def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """float32 [height, width, channels], as the whole folder's."""
         try:
             return self.whole.crop(self._indices[index], top, left, height, width)

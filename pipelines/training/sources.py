@@ -5,7 +5,10 @@ pixels, `crop(index, top, left, height, width)` in cells. Planes are R, G1, G2, 
 """
 
 import hashlib
+import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +20,7 @@ from n2n_tf.pipelines.raw.frame import RawFileError
 from n2n_tf.pipelines.raw.unprocess import raw_planes_of_photo
 
 
-def holds_raws(folder):
+def holds_raws(folder: str | os.PathLike) -> bool:
     """Whether a folder holds a camera raw, by its suffix, in it or below."""
     return bool(list_raws(folder))
 
@@ -57,7 +60,7 @@ class RawFolder:
         return len(self._cache)
 
     @property
-    def noise_profiles(self):
+    def noise_profiles(self) -> np.ndarray:
         """Shot and read variance of each raw's planes R, G1, G2, B: float32 [raws, 4, 2].
 
         Raises:
@@ -69,7 +72,7 @@ class RawFolder:
             raise RawFileError(f"{name}: has no NoiseProfile; give the noise as raw:SHOT,READ.")
         return np.float32(profiles)[:, [0, 1, 1, 2]]
 
-    def crop(self, index, top, left, height, width):
+    def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """float32 [height, width, 4], black 0 and white 1, not clipped."""
         return self._cache.planes(int(index), int(top), int(left), int(height), int(width))
 
@@ -109,7 +112,7 @@ class MosaicFolder:
             raise RawFileError(f"{path}: must be float [H, W], is {mosaic.dtype} {mosaic.shape}.")
         return mosaic
 
-    def crop(self, index, top, left, height, width):
+    def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """float32 [height, width, 4]."""
         window = self._mosaic(index)[2 * top : 2 * (top + height), 2 * left : 2 * (left + width)]
         return pack(np.asarray(window, np.float32), "RGGB")
@@ -135,7 +138,7 @@ class PhotosAsRaw:
     def __len__(self):
         return len(self.photos)
 
-    def crop(self, index, top, left, height, width):
+    def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """float32 [2 * height, 2 * width, 3], sRGB in [0, 1]."""
         return self.photos.crop(index, 2 * top, 2 * left, 2 * height, 2 * width)
 
@@ -147,6 +150,6 @@ def _digest(names, contents):
     return digest.hexdigest()[:16]
 
 
-def preparation(images):
+def preparation(images: Any) -> Callable | None:
     """What makes packed raw of crops of these training images; None if they need nothing."""
     return raw_planes_of_photo if isinstance(images, PhotosAsRaw) else None
