@@ -18,7 +18,7 @@ class TrainingStopped(Exception):
         status: int, the exit status for it, 130 for Ctrl-C, 143 for SIGTERM.
     """
 
-    def __init__(self, number, step):
+    def __init__(self, number: int, step: int) -> None:
         super().__init__(
             f"stopped by {signal.Signals(number).name} after step {step}, which is saved. "
             "The same command again continues."

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import keras
+
 from n2n_tf.networks import NETWORKS
 from n2n_tf.networks.blind_spot import BUILDERS
 from n2n_tf.pipelines.noise.synthetic import parse_noise
@@ -135,7 +137,7 @@ PRESETS = {
 }
 
 
-def build_network(recipe):
+def build_network(recipe: Recipe) -> keras.Model:
     """Builds the recipe's network with fresh weights.
 
     Raises:

@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import hashlib
+import os
 import pathlib
 import random
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 from n2n_tf.method import METHODS
 from n2n_tf.method.schedules import CosineSchedule, PaperSchedule
+from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.model_files.load import load_model
 from n2n_tf.networks.initial_weights import transfer
 from n2n_tf.pipelines.files.atomic_files import remove_leftovers
@@ -20,13 +23,13 @@ from n2n_tf.pipelines.training.batches import steps_per_epoch
 from n2n_tf.pipelines.training.holdout import Subset, choose_held_out
 from n2n_tf.training import strategies
 from n2n_tf.training.checkpoints import Checkpoint, parse_interval
-from n2n_tf.training.data import batches_of
+from n2n_tf.training.data import Images, batches_of
 from n2n_tf.training.epoch_figures import Figures
 from n2n_tf.training.errors import BadStep, TrainingError
 from n2n_tf.training.final_network import FinalNetwork, SavedNetwork, optimizer_of
 from n2n_tf.training.finite_guard import FiniteGuard
 from n2n_tf.training.logs import ProgressBar, TensorBoardLog
-from n2n_tf.training.recipes import build_network
+from n2n_tf.training.recipes import Recipe, build_network
 from n2n_tf.training.record import RunRecord, only_process
 from n2n_tf.training.stop_signals import StopOnSignal
 
@@ -52,16 +55,24 @@ class Conduct:
     on_nan: str = "stop"
     allow_changed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         parse_interval(self.checkpoint_every)
 
 
-def train(recipe, images, model_dir, validation=(), conduct=None, report=print, strategy=None):
+def train(
+    recipe: Recipe,
+    images: Images,
+    model_dir: str | os.PathLike,
+    validation: Sequence[tuple[str, np.ndarray]] = (),
+    conduct: Conduct | None = None,
+    report: Callable[[str], None] = print,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Neighbor2Neighbor:
     """Trains a network from noisy images, or continues the training that `model_dir` holds.
 
     Args:
         recipe: `n2n_tf.training.recipes.Recipe`.
-        images: `n2n_tf.pipelines.files.image_folder.ImageFolder`.
+        images: `n2n_tf.pipelines.files.image_folder.ImageFolder`, or one of its like.
         model_dir: folder; receives run.json, checkpoints/, logs/ (TensorBoard), and, after every
             epoch, network.keras and model.json, which `Denoiser.load(model_dir)` takes.
         validation: list of (name, clean uint8 or uint16 image) denoised after every epoch.
