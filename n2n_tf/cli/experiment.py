@@ -67,7 +67,7 @@ PLACES = {
 
 
 def main(arguments):
-    """Runs one experiment and writes its pages."""
+    """Runs one experiment and writes its pages; returns the exit status."""
     from n2n_tf.experiments.plan import EXPERIMENTS
 
     if len(arguments) != 1 or arguments[0] not in EXPERIMENTS:
@@ -85,6 +85,7 @@ def main(arguments):
     from n2n_tf.experiments.run import run_experiment
     from n2n_tf.experiments.tables import markdown
     from n2n_tf.pipelines.files.atomic_files import atomic_file
+    from n2n_tf.training.errors import TrainingStopped
 
     folder = pathlib.Path(OUTPUT.value) / name
     sets = {
@@ -94,7 +95,11 @@ def main(arguments):
     photos, raws = open_training_images(experiment, models, budget)
     trainings = pathlib.Path(OUTPUT.value) / "trainings" / f"{BUDGET.value}_{budget.steps}_steps"
     shop = Workshop(budget, photos, raws, trainings, models, SEED.value)
-    record = run_experiment(name, experiment, shop, sets, folder, _sidd_blocks(experiment))
+    try:
+        record = run_experiment(name, experiment, shop, sets, folder, _sidd_blocks(experiment))
+    except TrainingStopped as stopped:
+        print(f"n2n-experiment: {stopped}", file=sys.stderr)
+        return stopped.status
     for file, text in (
         ("table.md", markdown(record, experiment)),
         ("page.html", page(record, experiment, folder)),
@@ -103,6 +108,7 @@ def main(arguments):
             temporary.write_text(text, encoding="utf-8")
     print(markdown(record, experiment))
     print(f"wrote {folder / 'rows.json'}, {folder / 'table.md'} and {folder / 'page.html'}")
+    return 0
 
 
 def chosen_rows(experiment):
