@@ -25,7 +25,7 @@ docs: $(INSTALLED)  ## the API reference, from the docstrings, in docs/api/
 verify-models: $(INSTALLED)  ## every figure of the shipped models; DATA_DIR="path/Kodak path/Set14"
 	$(BIN)/python -m n2n_tf.cli.models verify $(addprefix --data_dir=,$(DATA_DIR))
 
-soak: $(INSTALLED)  ## a training killed again and again; thousands of damaged files
+soak: $(INSTALLED)  ## a training run killed again and again; thousands of damaged files
 	$(BIN)/python benchmarks/soak_training.py && $(BIN)/python benchmarks/soak_inputs.py
 
 lint: $(INSTALLED)

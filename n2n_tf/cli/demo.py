@@ -3,7 +3,7 @@
   make demo        (or: python -m n2n_tf.cli.demo --output demo_output)
 
 Each training photo gets one fixed field of Gaussian noise (sigma 25); a small U-Net learns from
-those noisy photos alone, then denoises three photos it has never seen, with or without noise.
+those noisy photos alone, then denoises three photos that it has never seen.
 """
 
 import pathlib
@@ -17,7 +17,7 @@ from absl import flags
 from n2n_tf.cli import program
 
 OUTPUT = flags.DEFINE_string("output", "demo_output", "Folder to write into.", short_name="o")
-EPOCHS = flags.DEFINE_integer("epochs", 12, "Length of the training.", 1)
+EPOCHS = flags.DEFINE_integer("epochs", 12, "Number of epochs to train for.", 1)
 REQUIRED_GAIN = flags.DEFINE_float(
     "required_gain", 6.0, "Mean gain in dB that the demo must reach."
 )
@@ -146,7 +146,9 @@ def fresh_folder(folder):
     """
     mark = folder / ".n2n_demo"
     if folder.exists() and any(folder.iterdir()) and not mark.exists():
-        raise FileExistsError(f"{folder}: holds something else than a demo; give another --output.")
+        raise FileExistsError(
+            f"{folder}: holds something other than a demo; give another --output."
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     mark.touch()

@@ -2,7 +2,7 @@
 
   n2n-experiment table1 --budget minutes --train_dir photos --data_dir Kodak --data_dir Set14
 
-Tables and figures there are:
+The tables and figures:
 
   table1           methods under four synthetic noises, on Kodak, BSD300 and Set14
   table2           methods on SIDD's raw validation blocks
@@ -19,13 +19,13 @@ Budgets: smoke (seconds a row; shows that everything runs), minutes (a row takes
 cores), hours, paper (the paper's network, steps and repeats; for GPUs).
 
 Rows appear in OUTPUT/NAME/rows.json as they are measured, and all of them in table.md and in
-page.html, which needs no other file. Stopped, the same command continues; trainings are shared
-between experiments with one --output. A model that is there already is scored instead of trained:
+page.html, which needs no other file. If it is stopped, run the same command again. Experiments with
+the same --output share training runs. To score a model that you have instead of training one:
 
   n2n-experiment table1 --noise gauss25 --model neighbor2neighbor=unet_rgb_gauss25 \\
       --only noisy,bm3d,neighbor2neighbor --train_dir photos --data_dir Kodak
 
-SIDD: --train_dir is then the folder that 'n2n-sidd prepare' wrote:
+On SIDD, --train_dir is the folder that 'n2n-sidd prepare' wrote:
 
   n2n-experiment table2 --budget hours --train_dir sidd_sub --sidd_dir SIDD_Validation
 
@@ -42,22 +42,29 @@ from n2n_tf.cli import program
 
 BUDGET = flags.DEFINE_string("budget", "minutes", "smoke, minutes, hours or paper.")
 TRAIN_DIR = flags.DEFINE_string(
-    "train_dir", None, "Folder of clean photographs; of table2 SIDD's sub-images."
+    "train_dir", None, "Folder of clean photographs; for table2, of SIDD's sub-images."
 )
 DATA_DIR = flags.DEFINE_multi_string(
-    "data_dir", None, "Folder of clean images to score on, named Kodak, BSD300 or Set14; several."
+    "data_dir",
+    None,
+    "Folder of clean images to score on, named Kodak, BSD300 or Set14; may be given several times.",
 )
 SIDD_DIR = flags.DEFINE_string("sidd_dir", None, "Folder with SIDD's validation blocks (.mat).")
-OUTPUT = flags.DEFINE_string("output", "experiments", "Folder for trainings, rows and pages.")
+OUTPUT = flags.DEFINE_string("output", "experiments", "Folder for training runs, rows and pages.")
 NOISE = flags.DEFINE_list("noise", None, "Only the rows of these noises. [all]")
 ONLY = flags.DEFINE_list("only", None, "Only the rows of these keys. [all]")
 MODEL = flags.DEFINE_multi_string(
-    "model", None, "KEY=MODEL: score this model for the row KEY instead of training one; several."
+    "model",
+    None,
+    "KEY=MODEL: score this model for the row KEY instead of training one; may be given several "
+    "times.",
 )
-STEPS = flags.DEFINE_integer("steps", None, "Steps of each training. [the budget's]", 10)
+STEPS = flags.DEFINE_integer("steps", None, "Steps of each training run. [the budget's]", 10)
 IMAGES = flags.DEFINE_integer("images", None, "Images of each set. [the budget's]", 1)
-REPEATS = flags.DEFINE_integer("repeats", None, "Noises of each image. [the budget's]", 1)
-SEED = flags.DEFINE_integer("seed", 0, "Of the trainings.", 0)
+REPEATS = flags.DEFINE_integer(
+    "repeats", None, "Noise realisations of each image. [the budget's]", 1
+)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the training runs.", 0)
 
 PLACES = {
     "Kodak": "r0k.us/graphics/kodak (24 PNG files)",

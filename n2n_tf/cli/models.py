@@ -1,21 +1,21 @@
-"""Keep the models that are shipped in saved_models/.
+"""Maintain the models that are shipped in saved_models/.
 
-Measure all of them again and compare with what their cards say; this is `make verify-models`:
+Measure all of them again and compare with the figures on their cards; this is `make verify-models`:
 
   n2n-models verify --data_dir Kodak --data_dir Set14
 
-Put a finished training there, under a new name or, with --overwrite, in the place of an older one.
-It is measured, and its card and the table of all models are written:
+Add the network of a complete run under a new name or, with --overwrite, in place of an older model.
+It is measured, and its card and the tables of all models are written:
 
   n2n-models add --name unet_raw --model runs/raw --data_dir Kodak --data_dir Set14 \\
       --data "765 photographs of ..." --data_license "research use" --hardware "one H100 GPU"
 
-Write all cards and the table again, when only their wording changed:
+Write all cards and tables again, when only their wording has changed:
 
   n2n-models cards
 
-The photographs that scikit-image ships are measured too, always. A data set is known by the name of
-its folder. Users of the models need none of this: n2n-denoise --list_models.
+The photographs that scikit-image ships are always measured too. A data set is called by the name of
+its folder. To use the models, none of this is needed: see n2n-denoise --list_models.
 """
 
 import functools
@@ -28,7 +28,7 @@ from absl import app, flags
 from n2n_tf.cli import program
 
 NAME = flags.DEFINE_string("name", None, "add: name of the model. Required there.")
-MODEL = flags.DEFINE_string("model", None, "add: folder of the training. Required there.")
+MODEL = flags.DEFINE_string("model", None, "add: folder of the run. Required there.")
 DATA = flags.DEFINE_string("data", None, "add: what it was trained on. Required there.")
 DATA_LICENSE = flags.DEFINE_string(
     "data_license", None, "add: licence of what it was trained on. Required there."

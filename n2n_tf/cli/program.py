@@ -79,7 +79,7 @@ def _check_values():
 
 
 def expected_errors():
-    """Types of errors that come from the user's files and machine and are told in one line."""
+    """Types of errors that come from the user's files and machine and are reported in one line."""
     types = (ValueError, OSError, MemoryError)
     if tensorflow := sys.modules.get("tensorflow"):
         types += (tensorflow.errors.ResourceExhaustedError,)

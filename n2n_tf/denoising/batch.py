@@ -102,7 +102,7 @@ def _wrong_suffix(source, output, suffixes, naming):
     """What is wrong with an output file of this name, or with its input."""
     if output.suffix.lower() == ".dng":
         return (
-            f"{source}: is no camera raw by its name, and only raws give a DNG; a sensor dump "
+            f"{source}: is not a camera raw by its name, and only raws give a DNG; a sensor dump "
             "needs --raw_shape."
         )
     told = (

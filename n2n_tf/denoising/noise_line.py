@@ -2,7 +2,7 @@
 
 Blocks are chosen by a line and the line is fitted to the chosen ones, in turn, until nothing
 changes (X. Liu et al., IEEE TIP 22(12), 2013, do so for one variance). The simplest line that
-explains the blocks is taken, and clipped noise is told from counts that cannot be below zero
+explains the blocks is taken, and clipped noise is recognised by counts that cannot be below zero
 (clipping as in A. Foi et al., IEEE TIP 17(10), 2008).
 """
 

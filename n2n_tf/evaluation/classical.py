@@ -111,7 +111,7 @@ def photons_at_white(image: np.ndarray) -> float:
     counts = np.asarray(image, np.float64) / step
     if not np.abs(counts - np.rint(counts)).max() < 0.05:
         raise ValueError(
-            "The pixels are no photon counts divided by one number, so the number cannot be told; "
+            "The pixels are not photon counts divided by one number, so it cannot be found; "
             "Anscombe's transform is for Poisson noise."
         )
     return float(1.0 / step)

@@ -1,4 +1,4 @@
-"""All of a training's state in files that are either whole and checked, or ignored."""
+"""All of a training run's state in files that are either whole and checked, or ignored."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ def parse_interval(text: str) -> tuple[float, None] | tuple[None, int]:
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves all of a training's state: weights, optimizer, step, running means, history.
+    """Saves all of a training run's state: weights, optimizer, step, running means, history.
 
     Two files per checkpoint, written whole or not at all: the state, then a JSON file that names
     its step and the checksum of both, and so makes it valid. The newest two are kept. One is
@@ -126,7 +126,7 @@ class Checkpoint(keras.callbacks.Callback):
         if files:
             raise TrainingError(
                 f"{self.folder}: all {len(files)} checkpoints are damaged. Nothing was changed: "
-                "restore one from a backup, or begin anew in another model_dir."
+                "restore one from a backup, or start over in another model_dir."
             )
         return False
 
@@ -140,8 +140,8 @@ class Checkpoint(keras.callbacks.Callback):
             raise
         except OSError as error:
             raise TrainingError(
-                f"{state}: cannot be read ({reason_of(error)}). Nothing was changed: mend the disk "
-                "and repeat the command."
+                f"{state}: cannot be read ({reason_of(error)}). Nothing was changed: repair the "
+                "disk and run the same command again."
             ) from error
         except Exception as error:  # Keras and h5py raise many types
             raise TrainingError(
@@ -192,8 +192,8 @@ class Checkpoint(keras.callbacks.Callback):
         except WRITE_ERRORS as error:
             raise TrainingError(
                 f"{self.folder}: the checkpoint of step {self.step} cannot be written "
-                f"({reason_of(error)}). {self._last_saved()} Make room or mend the disk; "
-                "the same command continues."
+                f"({reason_of(error)}). {self._last_saved()} Make room or repair the disk, "
+                "then run the same command again."
             ) from error
         self._saved_at, self.saved_step = time.monotonic(), self.step
 

@@ -1,4 +1,4 @@
-"""The network that a training leaves: averaged if that was asked for, and written every epoch."""
+"""The network that a training run leaves: averaged if asked for, and written every epoch."""
 
 import pathlib
 from typing import Any
@@ -32,7 +32,7 @@ class FinalNetwork(keras.callbacks.Callback):
         self.network = keras.models.clone_model(model.network) if averages else model.network
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Takes the averages of a training that continues."""
+        """Takes the averages of a training run that continues."""
         self.on_epoch_end(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

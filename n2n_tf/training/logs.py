@@ -1,4 +1,4 @@
-"""What a training tells: TensorBoard, and a progress bar in the terminal."""
+"""What a training run reports: TensorBoard, and a progress bar in the terminal."""
 
 import os
 import pathlib
@@ -74,7 +74,7 @@ class TensorBoardLog(keras.callbacks.Callback):
                 elif not file.exists():
                     _write_events(file, row, {})
         except WRITE_ERRORS as error:
-            self.report(f"{self.folder}: cannot be written ({reason_of(error)}); training goes on.")
+            self.report(f"{self.folder}: cannot be written ({reason_of(error)}); the run goes on.")
 
 
 def _write_events(path, row, pictures):

@@ -1,4 +1,4 @@
-"""run.json: what a training is, so that it continues as that, or is told that it would not."""
+"""run.json: what a training run is, so that it resumes as that, or is refused."""
 
 import contextlib
 import dataclasses
@@ -43,7 +43,7 @@ def only_process(model_dir: pathlib.Path) -> Iterator[None]:
 
 
 class RunRecord:
-    """The record of a training in its folder, compared with what is asked for now.
+    """The record of a training run in its folder, compared with what is asked for now.
 
     Args:
         model_dir: `pathlib.Path`, folder of the training.
@@ -80,8 +80,8 @@ class RunRecord:
                 self.held_out = self._before["data"].get("held_out", [])
         elif any((model_dir / "checkpoints").glob("*.json")):
             raise TrainingError(
-                f"{self.path}: is missing, so nobody can say what the checkpoints beside it are "
-                "of. Restore it, or use another model_dir."
+                f"{self.path}: is missing, and without it the checkpoints beside it cannot be "
+                "used. Restore it, or use another model_dir."
             )
 
     def write(self, held_out: list[str], step: int) -> None:
@@ -137,7 +137,7 @@ class RunRecord:
             )
         if self._changed and not allow_changed:
             raise TrainingError(
-                f"{self.path.parent} holds another training: {listed}. Give the same flags"
+                f"{self.path.parent} holds another run: {listed}. Give the same flags"
                 f"{self._data_hint()} to continue it, another model_dir to begin a new one, or "
                 "--allow_changed_flags to continue it in another way."
             )

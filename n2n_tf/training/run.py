@@ -1,4 +1,4 @@
-"""A training in a folder: it can be stopped at any moment and started again where it was."""
+"""A training run in a folder: it can be stopped at any moment and started again where it was."""
 
 import contextlib
 import dataclasses
@@ -38,7 +38,7 @@ MOST_ROLLBACKS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Conduct:
-    """How a training is run, which does not change what it computes.
+    """How a training run is conducted, which does not change what it computes.
 
     Attributes:
         checkpoint_every: how often a checkpoint is written within an epoch: minutes, like "5m", or
@@ -85,7 +85,7 @@ def train(
         The trained `Neighbor2Neighbor`.
 
     Raises:
-        TrainingError: if another process trains in `model_dir`, it holds a training with another
+        TrainingError: if another process trains in `model_dir`, it holds a run with another
             recipe or other data, or no undamaged checkpoint; or if a step goes wrong, an image
             cannot be read any more, or a checkpoint cannot be written.
         TrainingStopped: after SIGTERM or Ctrl-C, when the state is saved.
@@ -162,7 +162,7 @@ def _digest(network):
 
 
 class _Training:
-    """One run of a training, from a checkpoint or the beginning to the end or a stop."""
+    """One part of a training run, from a checkpoint or the beginning to the end or a stop."""
 
     def __init__(self, model, recipe, held_out, model_dir, conduct, report):
         self.model, self.recipe, self.held_out = model, recipe, held_out
@@ -209,7 +209,7 @@ class _Training:
         figures, saved, log = reports
         progress = ProgressBar(self.recipe, self.total, self.checkpoint)
         stop = StopOnSignal(self.checkpoint, self.report)
-        # Saved before it is reported: nothing is told that was not kept.
+        # Saved before it is reported: nothing is reported that was not kept.
         callbacks = [schedule, guard, final, figures, self.checkpoint, saved, log, progress, stop]
         with contextlib.closing(progress), stop.listening():
             self._fit_all(schedule, guard, callbacks)
@@ -219,12 +219,12 @@ class _Training:
         loaded = load_model(name)
         network = loaded.network
         if network is None:
-            raise TrainingError(f"{name}: is an export; a training starts from the network itself.")
+            raise TrainingError(f"{name}: is an export; a run must start from the network itself.")
         try:
             transfer(self.model.network, network)
         except ValueError as error:
-            raise TrainingError(f"{name}: no training can start from it here. {error}") from error
-        self.report(f"The weights of {name} are where it starts.")
+            raise TrainingError(f"{name}: a run cannot start from it here. {error}") from error
+        self.report(f"The weights of {name} are where the run starts.")
         story = loaded.info.training or {}
         known = {key: story[key] for key in ("command", "steps", "hours") if key in story}
         own = {"name": pathlib.Path(name).name, "weights_sha256": _digest(network), "hours": 0.0}
@@ -254,7 +254,7 @@ class _Training:
             saved.on_epoch_end(self.recipe.epochs - 1)
             log.on_train_begin()
         self.report(
-            f"This training is complete ({self.recipe.epochs} epochs); its network is in "
+            f"This run is complete ({self.recipe.epochs} epochs); its network is in "
             f"{self.model_dir}."
         )
 
@@ -327,6 +327,6 @@ class _Training:
             self.checkpoint.save_within_epoch()
         return TrainingError(
             f"{self.images.failure} It was readable when the training began. Step "
-            f"{self.checkpoint.saved_step} is saved: bring the file back as it was, and the same "
-            "command continues."
+            f"{self.checkpoint.saved_step} is saved: bring the file back as it was, and run the "
+            "same command again."
         )

@@ -47,7 +47,7 @@ def test_photons_are_counted_off_the_pixels(photo, photons, rng):
 
 def test_pixels_that_are_no_counts_are_refused(photo, rng):
     for image in (photo + rng.normal(0, 0.1, photo.shape), np.zeros((16, 16, 1))):
-        with pytest.raises(ValueError, match="no photon counts"):
+        with pytest.raises(ValueError, match="not photon counts"):
             classical.photons_at_white(image)
 
 

@@ -135,7 +135,7 @@ def test_rows_of_another_budget_or_other_data_are_not_mixed(shop, tmp_path):
         with pytest.raises(ValueError, match=r"rows\.json: holds rows of another budget"):
             run(experiment, changed, tmp_path / "out", sets)
     (tmp_path / "out/rows.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"rows\.json: is no record"):
+    with pytest.raises(ValueError, match=r"rows\.json: is not a record"):
         run(experiment, shop, tmp_path / "out")
 
 
