@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up themselves: a virtual environment in .venv.
 VENV ?= .venv
-PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; do \
-  $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
   && command -v $$p && break; done)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -38,7 +38,7 @@ format: $(INSTALLED)
 
 # The stamp is written last, so an interrupted installation is repeated.
 $(INSTALLED): requirements.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed: install one, or make PYTHON=/path/to/python3"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is needed: install one, or make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
