@@ -139,7 +139,7 @@ def _naming():
     return Naming(OUTPUT_FORMAT.value, SUFFIX.value, RAW_SHAPE.value is not None)
 
 
-def main(inputs):
+def main(inputs: list[str]) -> int | None:
     """Denoises every input; a file that fails is named and does not stop the others."""
     if LIST_MODELS.value:
         return _list_models()
@@ -338,7 +338,7 @@ def _read_frame(source):
     )
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-denoise`."""
     program.start(main, "n2n-denoise", sys.modules[__name__], tensorflow=False)
 

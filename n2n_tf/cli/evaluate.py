@@ -67,7 +67,7 @@ MAX_MEGAPIXELS = flags.DEFINE_float(
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     """Evaluates every folder and prints one row for each."""
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}; folders are given by flags.")
@@ -199,7 +199,7 @@ def _write(rows):
     print(f"wrote {OUTPUT.value}")
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-evaluate`."""
     flags.mark_flags_as_required(["model", "data_dir", "noise"])
     program.start(main, "n2n-evaluate", sys.modules[__name__], tensorflow=False)

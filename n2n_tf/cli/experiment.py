@@ -32,13 +32,21 @@ On SIDD, --train_dir is the folder that 'n2n-sidd prepare' wrote:
 BM3D and the wavelets need packages of their own: pip install n2n_tf[benchmarks].
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
 from n2n_tf.cli import program
+
+if TYPE_CHECKING:
+    from n2n_tf.experiments.plan import Budget, Experiment
+    from n2n_tf.pipelines.files.image_folder import ImageFolder
+    from n2n_tf.pipelines.training.sources import MosaicFolder
 
 BUDGET = flags.DEFINE_string("budget", "minutes", "smoke, minutes, hours or paper.")
 TRAIN_DIR = flags.DEFINE_string(
@@ -73,7 +81,7 @@ PLACES = {
 }
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     """Runs one experiment and writes its pages; returns the exit status."""
     from n2n_tf.experiments.plan import EXPERIMENTS
 
@@ -118,7 +126,7 @@ def main(arguments):
     return 0
 
 
-def chosen_rows(experiment):
+def chosen_rows(experiment: Experiment) -> Experiment:
     """The experiment with the rows that --noise and --only leave.
 
     Raises:
@@ -134,7 +142,7 @@ def chosen_rows(experiment):
     return dataclasses.replace(experiment, rows=tuple(rows))
 
 
-def chosen_budget():
+def chosen_budget() -> Budget:
     """The budget named, with the numbers that were given.
 
     Raises:
@@ -149,7 +157,7 @@ def chosen_budget():
     return dataclasses.replace(BUDGETS[BUDGET.value], **given)
 
 
-def chosen_models(experiment):
+def chosen_models(experiment: Experiment) -> dict[str, str]:
     """Row key -> model, as --model gives them.
 
     Raises:
@@ -165,7 +173,7 @@ def chosen_models(experiment):
     return models
 
 
-def check_folders(experiment, models):
+def check_folders(experiment: Experiment, models: dict[str, str]) -> None:
     """Refuses to begin without the data that the rows need, saying where to get it.
 
     Raises:
@@ -207,7 +215,9 @@ def _official_place(path):
     return (order.index(name) if name in order else len(order), name)
 
 
-def open_training_images(experiment, models, budget):
+def open_training_images(
+    experiment: Experiment, models: dict[str, str], budget: Budget
+) -> tuple[ImageFolder | None, MosaicFolder | None]:
     """(photographs, SIDD's sub-images), None where no row needs them."""
     from n2n_tf.pipelines.files.image_folder import ImageFolder
     from n2n_tf.pipelines.training.sources import MosaicFolder
@@ -233,7 +243,7 @@ def _sidd_blocks(experiment):
     return noisy, read_blocks(folder / "ValidationGtBlocksRaw.mat"), block_patterns()
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-experiment`."""
     program.start(main, "n2n-experiment", sys.modules[__name__], tensorflow=False)
 

@@ -27,13 +27,19 @@ beside the network. One that loses more than --max_psnr_drop is not written, and
 all files of the folder. docs/mobile.md is the guide for a phone's side.
 """
 
+from __future__ import annotations
+
 import pathlib
 import re
 import sys
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
 from n2n_tf.cli import program
+
+if TYPE_CHECKING:
+    from n2n_tf.export.tflite import Variant
 
 MODEL = flags.DEFINE_string(
     "model",
@@ -87,7 +93,7 @@ FRAME = flags.DEFINE_string(
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace exports that exist.")
 
 
-def variants():
+def variants() -> list[Variant]:
     """The TFLite files asked for.
 
     Raises:
@@ -148,7 +154,7 @@ def _levels():
     return {"black_level": levels, "white_level": white}
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int | None:
     """Exports in every format asked for and reports what each file is worth."""
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}.")
@@ -239,7 +245,7 @@ def _size_of(path):
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-export`."""
     flags.mark_flags_as_required(["model", "output"])
     program.start(main, "n2n-export", sys.modules[__name__], tensorflow=False)

@@ -50,14 +50,14 @@ ONLY = flags.DEFINE_list("only", None, "verify: names of the models to measure. 
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "add: replace a model of this name.")
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int | None:
     """Does the action named."""
     if len(arguments) != 1 or arguments[0] not in ACTIONS:
         raise app.UsageError(f"Name one action of {', '.join(ACTIONS)}")
     return ACTIONS[arguments[0]]()
 
 
-def add():
+def add() -> None:
     """Copies, measures, describes."""
     needed = [NAME, MODEL, DATA, DATA_LICENSE, HARDWARE]
     if missing := [f"--{holder.name}" for holder in needed if not holder.value]:
@@ -79,7 +79,7 @@ def add():
     print(f"wrote {folder}, and the table of all models")
 
 
-def verify():
+def verify() -> int:
     """Measures and compares; status 1 if a figure differs."""
     folders = _folders()
     program.import_tensorflow()
@@ -100,7 +100,7 @@ def verify():
     return 1 if wrong else 0
 
 
-def cards():
+def cards() -> None:
     """Writes the documents again."""
     program.import_tensorflow()
     from n2n_tf.shipping import cards
@@ -134,7 +134,7 @@ def _print(name, rows):
 ACTIONS = {"verify": verify, "add": add, "cards": cards}
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-models`."""
     program.start(main, "n2n-models", sys.modules[__name__], tensorflow=False)
 

@@ -74,7 +74,7 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "evaluate, submit: replace fil
 RECORD = "sub_images.json"  # in the folder of sub-images: how they were cut, which scenes are done
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     """Checks that the flags are those of the action, then does it."""
     if not arguments:
         raise app.UsageError(f"No action: name one of {', '.join(ACTIONS)}")
@@ -92,7 +92,7 @@ def main(arguments):
     action()
 
 
-def prepare():
+def prepare() -> None:
     """Cuts all noisy raws into sub-images, scene by scene."""
     if SIZE.value % 2 or STEP.value % 2:
         raise ValueError(
@@ -162,7 +162,7 @@ def _read_record(folder):
     return fresh | {"scenes": done}
 
 
-def evaluate():
+def evaluate() -> None:
     """Scores the noisy and the denoised validation blocks and prints the means."""
     output = OUTPUT.value and pathlib.Path(OUTPUT.value)
     if output:
@@ -229,7 +229,7 @@ def _warn_of_unlike(clean, patterns):
     return numbers
 
 
-def submit():
+def submit() -> None:
     """Denoises the benchmark blocks and writes them as the benchmark takes them."""
     import numpy as np
 
@@ -329,7 +329,7 @@ ACTIONS = {
 }
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-sidd`."""
     program.start(main, "n2n-sidd", sys.modules[__name__], tensorflow=False)
 

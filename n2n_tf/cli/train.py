@@ -32,13 +32,20 @@ since the last checkpoint. When the run is complete:
   tensorboard --logdir runs/mine/logs
 """
 
+from __future__ import annotations
+
 import dataclasses
 import sys
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
 from n2n_tf.cli import program
 from n2n_tf.pipelines.files import image_limits
+
+if TYPE_CHECKING:
+    from n2n_tf.training.data import Images
+    from n2n_tf.training.recipes import Recipe
 
 _NUMBERS = {"lower_bound": 1}
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of training images, searched recursively.")
@@ -216,7 +223,7 @@ RECIPE = [
 ]
 
 
-def recipe_from_flags():
+def recipe_from_flags() -> Recipe:
     """The preset's recipe, or the default one, with the flags that were given.
 
     Raises:
@@ -262,7 +269,7 @@ def recipe_from_flags():
     return recipe
 
 
-def open_images(recipe):
+def open_images(recipe: Recipe) -> Images:
     """The training images: a folder of pictures, of camera raws, or photographs as raws."""
     from n2n_tf.pipelines.files.image_folder import ImageFolder
     from n2n_tf.pipelines.training import sources
@@ -300,7 +307,7 @@ def _refuse_raws(folder):
         )
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     """Opens the data, trains, reports where the network is; returns the exit status."""
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}; folders are given by flags.")
@@ -334,7 +341,7 @@ def main(arguments):
     return 0
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-train`."""
     flags.mark_flags_as_required(["data_dir", "model_dir"])
     program.start(main, "n2n-train", sys.modules[__name__])

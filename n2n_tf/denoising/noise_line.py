@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from n2n_tf.denoising.flat_blocks import before_clipping
+from n2n_tf.denoising.flat_blocks import Blocks, before_clipping
 
 LEAST_BLOCKS = 40  # flat ones, for a line through them
 SPIKE = (
@@ -30,13 +30,13 @@ class Line:
     misfit: float
 
 
-def best_line(blocks, pixels, flatness):
+def best_line(blocks: Blocks, pixels: np.ndarray, flatness: float) -> Line | None:
     """Fits a line to the flat blocks of a channel.
 
     Args:
         blocks: `Blocks`.
         pixels: float64 [blocks, 64], of constant blocks too.
-        flatness: float, energy of a flat block's low frequencies at most, in variances.
+        flatness: energy of a flat block's low frequencies at most, in variances.
 
     Returns:
         `Line`, or None if too few blocks are flat.
@@ -54,7 +54,7 @@ def best_line(blocks, pixels, flatness):
     return line
 
 
-def floor_line(blocks):
+def floor_line(blocks: Blocks) -> tuple[float, float]:
     """A line below which the flattest blocks of hardly any range of level lie -> (gain, read)."""
     ranges = int(np.clip(len(blocks.level) // 100, 1, 16))
     at, floor = [], []
