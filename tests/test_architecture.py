@@ -27,7 +27,7 @@ HOMES = {
     "rawpy": {"pipelines/raw/camera_files.py", "pipelines/raw/develop.py"},
     "h5py": {"pipelines/sidd/files.py"},
     "scipy": {"pipelines/sidd/files.py"},
-    "ai_edge_litert": {"n2n_tf/model_files/load.py", "n2n_tf/export/litert_probe.py"},
+    "ai_edge_litert": {"n2n_tf/model_files/litert.py", "n2n_tf/export/litert_probe.py"},
     "torch": set(),
     "tensorflow_addons": set(),
 }

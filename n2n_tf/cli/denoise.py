@@ -50,7 +50,7 @@ from n2n_tf.pipelines.files import image_limits
 MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Name of a shipped model, folder of a training run, .keras, .npz, .pth or .tflite file, or "
+    "Name of a shipped model, folder of a training, .keras, .npz, .pth or .tflite file, or "
     "SavedModel folder. A SavedModel can read and write any file when it runs: take one only from "
     "people you trust. [a shipped model, by the kind of image]",
 )
@@ -67,6 +67,13 @@ TILE = flags.DEFINE_integer(
     "Side in pixels of the window denoised at once; smaller needs less memory. At least what the "
     "network sees around a pixel (352 for the U-Net).",
     64,
+)
+ENGINE = flags.DEFINE_enum(
+    "engine",
+    "auto",
+    ["auto", "litert", "keras"],
+    "What runs the network. On CPUs LiteRT is faster and starts sooner; a network of your own is "
+    "converted for it once, and the result kept beside it. Keras uses GPUs.",
 )
 WHITE_LEVEL = flags.DEFINE_float(
     "white_level",
@@ -99,7 +106,7 @@ RAW_PATTERN = flags.DEFINE_enum(
 BLACK = flags.DEFINE_float("black", 0.0, "Black level of a sensor dump.", 0.0)
 WHITE = flags.DEFINE_integer("white", None, "White (clip) level of a sensor dump.", 1)
 MAX_MEGAPIXELS = flags.DEFINE_float(
-    "max_megapixels", 400.0, "Refuse larger files; their pixels would need a lot of memory.", 0.0
+    "max_megapixels", 400.0, "Refuse files of more; their pixels would need much memory.", 0.0
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
 SKIP_EXISTING = flags.DEFINE_bool(
@@ -139,7 +146,7 @@ def _naming():
     return Naming(OUTPUT_FORMAT.value, SUFFIX.value, RAW_SHAPE.value is not None)
 
 
-def main(inputs: list[str]) -> int | None:
+def main(inputs):
     """Denoises every input; a file that fails is named and does not stop the others."""
     if LIST_MODELS.value:
         return _list_models()
@@ -155,7 +162,6 @@ def main(inputs: list[str]) -> int | None:
     _check_preview(pairs, naming)
     summary = Summary(skipped)
     if pairs:
-        program.import_tensorflow()
         model_for = _model_for()
     report = _report()
     try:
@@ -222,10 +228,14 @@ def _model_for():
     from n2n_tf.denoising.denoiser import Denoiser
     from n2n_tf.model_files.shipped import DEFAULTS
 
+    say = functools.cache(tqdm.tqdm.write)  # once
+
     @functools.cache
     def load(model):
         with program.stderr_held():
-            return Denoiser.load(model, TILE.value)
+            denoiser = Denoiser.load(model, TILE.value, ENGINE.value, program.import_tensorflow)
+        say(f"Run by {denoiser.engine}.")
+        return denoiser
 
     @functools.cache
     def default(kind):
@@ -338,7 +348,7 @@ def _read_frame(source):
     )
 
 
-def run() -> None:
+def run():
     """Entry point of `n2n-denoise`."""
     program.start(main, "n2n-denoise", sys.modules[__name__], tensorflow=False)
 

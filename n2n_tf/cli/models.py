@@ -1,21 +1,25 @@
-"""Maintain the models that are shipped in saved_models/.
+"""Keep the models that are shipped in saved_models/.
 
-Measure all of them again and compare with the figures on their cards; this is `make verify-models`:
+Measure all of them again and compare with what their cards say; this is `make verify-models`:
 
   n2n-models verify --data_dir Kodak --data_dir Set14
 
-Add the network of a complete run under a new name or, with --overwrite, in place of an older model.
-It is measured, and its card and the tables of all models are written:
+Put a finished training there, under a new name or, with --overwrite, in the place of an older one.
+It is measured, and its card and the table of all models are written:
 
   n2n-models add --name unet_raw --model runs/raw --data_dir Kodak --data_dir Set14 \\
       --data "765 photographs of ..." --data_license "research use" --hardware "one H100 GPU"
 
-Write all cards and tables again, when only their wording has changed:
+Write all cards and the table again, when only their wording changed:
 
   n2n-models cards
 
-The photographs that scikit-image ships are always measured too. A data set is called by the name of
-its folder. To use the models, none of this is needed: see n2n-denoise --list_models.
+Write the LiteRT form of every model that has none of its present network; `add` does it by itself:
+
+  n2n-models convert
+
+The photographs that scikit-image ships are measured too, always. A data set is known by the name of
+its folder. Users of the models need none of this: n2n-denoise --list_models.
 """
 
 import functools
@@ -28,7 +32,7 @@ from absl import app, flags
 from n2n_tf.cli import program
 
 NAME = flags.DEFINE_string("name", None, "add: name of the model. Required there.")
-MODEL = flags.DEFINE_string("model", None, "add: folder of the run. Required there.")
+MODEL = flags.DEFINE_string("model", None, "add: folder of the training. Required there.")
 DATA = flags.DEFINE_string("data", None, "add: what it was trained on. Required there.")
 DATA_LICENSE = flags.DEFINE_string(
     "data_license", None, "add: licence of what it was trained on. Required there."
@@ -46,18 +50,18 @@ DATA_DIR = flags.DEFINE_multi_string(
     [],
     "add, verify: folder of clean images to measure on; may be given several times.",
 )
-ONLY = flags.DEFINE_list("only", None, "verify: names of the models to measure. [all]")
+ONLY = flags.DEFINE_list("only", None, "verify, convert: names of the models. [all]")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "add: replace a model of this name.")
 
 
-def main(arguments: list[str]) -> int | None:
+def main(arguments):
     """Does the action named."""
     if len(arguments) != 1 or arguments[0] not in ACTIONS:
         raise app.UsageError(f"Name one action of {', '.join(ACTIONS)}")
     return ACTIONS[arguments[0]]()
 
 
-def add() -> None:
+def add():
     """Copies, measures, describes."""
     needed = [NAME, MODEL, DATA, DATA_LICENSE, HARDWARE]
     if missing := [f"--{holder.name}" for holder in needed if not holder.value]:
@@ -79,7 +83,7 @@ def add() -> None:
     print(f"wrote {folder}, and the table of all models")
 
 
-def verify() -> int:
+def verify():
     """Measures and compares; status 1 if a figure differs."""
     folders = _folders()
     program.import_tensorflow()
@@ -100,12 +104,29 @@ def verify() -> int:
     return 1 if wrong else 0
 
 
-def cards() -> None:
+def cards():
     """Writes the documents again."""
     program.import_tensorflow()
     from n2n_tf.shipping import cards
 
     print(f"wrote {cards.write_cards()} documents")
+
+
+def convert():
+    """Writes the forms that are missing."""
+    program.import_tensorflow()
+    from n2n_tf.model_files import shipped
+    from n2n_tf.model_files.info import NETWORK_FILE
+    from n2n_tf.model_files.litert_form import beside, find_form
+    from n2n_tf.shipping.forms import write_litert_form
+
+    for name in ONLY.value or shipped.shipped_models():
+        source = shipped.SHIPPED / name / NETWORK_FILE
+        form = find_form(source)
+        if form is None or form.path != beside(source):
+            with program.stderr_held():
+                path = write_litert_form(source.parent)
+            print(f"wrote {path}, {path.stat().st_size / 1e6:.2f} MB", flush=True)
 
 
 def _folders():
@@ -131,10 +152,10 @@ def _print(name, rows):
         )
 
 
-ACTIONS = {"verify": verify, "add": add, "cards": cards}
+ACTIONS = {"verify": verify, "add": add, "cards": cards, "convert": convert}
 
 
-def run() -> None:
+def run():
     """Entry point of `n2n-models`."""
     program.start(main, "n2n-models", sys.modules[__name__], tensorflow=False)
 

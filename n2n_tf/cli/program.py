@@ -1,7 +1,5 @@
 """How every command-line program starts and ends: flags, help, errors in one line, progress."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import inspect
@@ -11,21 +9,13 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
-
-if TYPE_CHECKING:
-    import tqdm
 
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
 
-def start(
-    main: Callable[[list[str]], int | None], name: str, module: ModuleType, tensorflow: bool = True
-) -> None:
+def start(main, name, module, tensorflow=True):
     """Runs a program: an error becomes one line and exit status 1, Ctrl-C 130, a closed pipe 141.
 
     Args:
@@ -88,15 +78,15 @@ def _check_values():
             )
 
 
-def expected_errors() -> tuple[type[BaseException], ...]:
-    """Types of errors that come from the user's files and machine and are reported in one line."""
+def expected_errors():
+    """Types of errors that come from the user's files and machine and are told in one line."""
     types = (ValueError, OSError, MemoryError)
     if tensorflow := sys.modules.get("tensorflow"):
         types += (tensorflow.errors.ResourceExhaustedError,)
     return types
 
 
-def error_text(error: BaseException) -> str:
+def error_text(error):
     """One line for the user."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
@@ -105,7 +95,7 @@ def error_text(error: BaseException) -> str:
     return str(error)
 
 
-def progress_bar(iterable: Iterable | None = None, **arguments: Any) -> tqdm.tqdm:
+def progress_bar(iterable=None, **arguments):
     """A tqdm bar; in a log file it moves three times a minute instead of ten times a second."""
     import tqdm
 
@@ -113,7 +103,7 @@ def progress_bar(iterable: Iterable | None = None, **arguments: Any) -> tqdm.tqd
     return tqdm.tqdm(iterable, dynamic_ncols=True, mininterval=interval, **arguments)
 
 
-def import_tensorflow() -> None:
+def import_tensorflow():
     """Imports TensorFlow without the lines it prints about absent GPUs before logging is set up.
 
     What a keras.json of the user's says of types and axes does not hold for the programs.
@@ -152,7 +142,7 @@ def _default(value):
 
 
 def _flag_text(error):
-    """What absl says, with its two lines for a missing flag said in three words."""
+    """absl's text, with its two lines for a missing flag said in three words."""
     missing = re.findall(r"Flag --(\w+) must have a value other than None", str(error))
     if missing:
         return " and ".join(f"--{name}" for name in missing) + " must be given"
@@ -160,7 +150,7 @@ def _flag_text(error):
 
 
 @contextlib.contextmanager
-def stderr_held() -> Iterator[None]:
+def stderr_held():
     """Drops what libraries write to file descriptor 2, unless --debug or an unexpected error."""
     if DEBUG.value:
         yield

@@ -3,15 +3,19 @@
 import functools
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
+from n2n_tf.denoising import engines
 from n2n_tf.denoising.given_back import with_detail_kept
 from n2n_tf.denoising.tiling import Tiling, denoise_tiled
 from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.load import load_model
 from n2n_tf.pipelines.files.image_files import to_float, to_integer
+
+if TYPE_CHECKING:
+    import keras
 
 DEFAULT_TILE = 1024
 
@@ -30,7 +34,7 @@ class Denoiser:
     Attributes:
         channels: int, of the images that the network takes.
         tiling: `n2n_tf.denoising.tiling.Tiling`.
-        network: the Keras network, None for a model loaded from an export.
+        engine: what runs the network, in words.
         run, info: the arguments. A loaded export's `run` takes sides of any length.
 
     Example:
@@ -43,23 +47,37 @@ class Denoiser:
     def __init__(self, run: Callable, info: ModelInfo, tile: int = DEFAULT_TILE) -> None:
         self.run, self.info, self.channels = run, info, info.channels
         self.tiling = Tiling.of(info, tile)
-        self.network = None
+        self.engine, self._source, self._network = "a function", None, None
 
     @classmethod
-    def load(cls, model: str | os.PathLike | keras.Model, tile: int = DEFAULT_TILE) -> "Denoiser":
+    def load(
+        cls,
+        model: "str | os.PathLike | keras.Model",
+        tile: int = DEFAULT_TILE,
+        engine: str = "auto",
+        before_keras: Callable[[], None] = lambda: None,
+    ) -> "Denoiser":
         """Loads a model.
 
         Args:
             model: as `n2n_tf.model_files.load.load_model` takes it: a name, a path, a network.
             tile: see `Denoiser`.
+            engine, before_keras: see `n2n_tf.denoising.engines.load`.
 
         Raises:
             ModelError: if there is no such model, or it is damaged or unusable.
         """
-        loaded = load_model(model)
+        loaded, said = engines.load(model, engine, before_keras)
         denoiser = cls(loaded.run, loaded.info, tile)
-        denoiser.network = loaded.network
+        denoiser.engine, denoiser._source, denoiser._network = said, model, loaded.network
         return denoiser
+
+    @property
+    def network(self) -> "keras.Model | None":
+        """The Keras network, loaded when it is first asked for; None if the model is an export."""
+        if self._network is None and self._source is not None:
+            self._network = load_model(self._source).network
+        return self._network
 
     def __call__(
         self,
@@ -129,7 +147,7 @@ class Denoiser:
         """One image [height, width, channels]."""
         floats = to_float(image, white_level)
         if not np.isfinite(floats).all():
-            raise ValueError("The image holds NaN or infinite pixels; correct or mask them first.")
+            raise ValueError("The image holds NaN or infinite pixels; mend or mask them first.")
         denoised = self._denoise(floats, progress)
         if not np.isfinite(denoised).all():
             raise ModelError(

@@ -39,22 +39,21 @@ class Report:
         folder: where `report.html` goes; made if there is none.
     """
 
-    def __init__(self, folder: pathlib.Path | str) -> None:
+    def __init__(self, folder: pathlib.Path | str):
         self.path = pathlib.Path(folder) / PAGE
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._looks = []
 
-    def add(self, name: str, before: np.ndarray, after: np.ndarray) -> None:
+    def add(self, name: str, before: np.ndarray, after: np.ndarray):
         """Adds a picture.
 
         Args:
             name: of the file, and plane.
-            before: [height, width, 1 or 3].
-            after: the same of the same type.
+            before, after: [height, width, 1 or 3] of one type.
         """
         self._looks.append(look(name, before, after))
 
-    def write(self) -> None:
+    def write(self):
         """Writes the page, whole or not at all; one that is there is replaced."""
         parts = "\n".join(_section(n, one) for n, one in enumerate(self._looks))
         with atomic_file(self.path, overwrite=True) as temporary:

@@ -102,14 +102,13 @@ _SMALL = {
     "learning_rate": 1e-3,
     "holdout": 0.0,
 }
-_SHORT = _SMALL | {"features": 8, "patch_size": 64, "learning_rate": 4e-3}
 BUDGETS = {
     "smoke": Budget(
         20,
         1,
         1,
         20,
-        _recipe(batch_size=2, **_SHORT),
+        _recipe(features=8, patch_size=64, batch_size=2, **_SMALL),
         "Too small to mean anything: it shows that everything runs.",
     ),
     "minutes": Budget(
@@ -117,7 +116,7 @@ BUDGETS = {
         4,
         1,
         200,
-        _recipe(batch_size=8, **_SHORT),
+        _recipe(features=8, patch_size=64, batch_size=8, **_SMALL),
         "Far too small to rank methods by tenths of a decibel: it shows what learns fast.",
     ),
     "hours": Budget(

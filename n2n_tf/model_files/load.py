@@ -1,14 +1,12 @@
 """A model's name or path -> the network or export, ready to run, and what is known of it."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from n2n_tf.model_files import shipped
 from n2n_tf.model_files.info import (
@@ -19,13 +17,11 @@ from n2n_tf.model_files.info import (
     first_line,
     read_info,
 )
-from n2n_tf.model_files.keras_file import describe, load_network
-from n2n_tf.model_files.npz_file import unet_from_npz
-from n2n_tf.model_files.tflite_domain import decode, encode
+from n2n_tf.model_files.litert import SIGNATURE, check_channels, not_an_export, open_tflite
 from n2n_tf.model_files.tflite_file import read_tflite_info
-from n2n_tf.pipelines.processors import available_processors
 
-SIGNATURE = "denoise"  # of exports: denoise(noisy) -> {"denoised": ...}
+if TYPE_CHECKING:  # TensorFlow and Keras take seconds to import: only what needs them does
+    import keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +38,10 @@ class LoadedModel:
 
     run: Callable
     info: ModelInfo
-    network: keras.Model | None = None
+    network: "keras.Model | None" = None
 
 
-def load_model(model: str | os.PathLike | keras.Model) -> LoadedModel:
+def load_model(model: "str | os.PathLike | keras.Model") -> LoadedModel:
     """Loads a model.
 
     Args:
@@ -57,9 +53,23 @@ def load_model(model: str | os.PathLike | keras.Model) -> LoadedModel:
     Raises:
         ModelError: if there is no such model, or it is damaged or unusable.
     """
-    if isinstance(model, keras.Model):
-        network = getattr(model, "network", model)
-        return _of_network(network, describe(network))
+    if not isinstance(model, str | os.PathLike):
+        return _of_network(getattr(model, "network", model))
+    path = find_model(model)
+    try:
+        return _loader(path)(path)
+    except ModelError as error:
+        if str(path) in str(error):
+            raise
+        raise ModelError(f"{path}: {error}") from error
+
+
+def find_model(model: str | os.PathLike) -> pathlib.Path:
+    """The path of a model that is there: as given, or of the shipped model of this name.
+
+    Raises:
+        ModelError: if there is no such model.
+    """
     path = pathlib.Path(model)
     if not path.exists():
         path = shipped.SHIPPED / path
@@ -68,12 +78,27 @@ def load_model(model: str | os.PathLike | keras.Model) -> LoadedModel:
             f"{model}: no such file or folder, and no shipped model (there are: "
             f"{', '.join(shipped.shipped_models()) or 'none'})."
         )
-    try:
-        return _loader(path)(path)
-    except ModelError as error:
-        if str(path) in str(error):
-            raise
-        raise ModelError(f"{path}: {error}") from error
+    return path
+
+
+def network_file(path: pathlib.Path) -> pathlib.Path | None:
+    """The file that holds a model's network; None for an export, and for what is no model."""
+    if path.is_dir():
+        exported = (path / "saved_model.pb").exists()
+        return None if exported or not (path / NETWORK_FILE).exists() else path / NETWORK_FILE
+    return path if path.suffix in (".keras", ".pth", ".npz") else None
+
+
+def info_beside(file: pathlib.Path) -> ModelInfo | None:
+    """What the model.json beside a network.keras says, without its checksum; None for others.
+
+    Raises:
+        ModelError: if it is missing, damaged, or another network's.
+    """
+    info = file.with_name(INFO_FILE)
+    if file.name != NETWORK_FILE or not info.exists():
+        return None
+    return shipped.check_whole(file, read_info(info))
 
 
 def _loader(path):
@@ -88,9 +113,14 @@ def _loader(path):
     return loaders[path.suffix]
 
 
-def _of_network(network, info):
+def _of_network(network, info=None):
     """Compiled once for all sizes, and tried on the smallest image."""
-    _check_channels(network.input_shape[-1], info.channels)
+    import tensorflow as tf
+
+    from n2n_tf.model_files.keras_file import describe
+
+    info = info or describe(network)
+    check_channels(network.input_shape[-1], info.channels)
     signature = [tf.TensorSpec((None, None, None, info.channels), tf.float32)]
     compiled = tf.function(lambda noisy: network(noisy, training=False), signature)
     smallest = np.zeros((1, info.size_multiple, info.size_multiple, info.channels), np.float32)
@@ -111,34 +141,36 @@ def _of_folder(path):
         raise ModelError(
             f"{path}: holds no {NETWORK_FILE}. A training run writes it at the end of each epoch."
         )
-    info = shipped.check_whole(path / NETWORK_FILE, read_info(path / INFO_FILE))
-    return _of_network(load_network(path / NETWORK_FILE), info)
+    read_info(path / INFO_FILE)  # raises if there is none
+    return _of_keras(path / NETWORK_FILE)
 
 
 def _of_keras(path):
     """With the model.json beside it where the file has its usual name, else by its layers."""
-    if path.name == NETWORK_FILE and (path.parent / INFO_FILE).exists():
-        return _of_folder(path.parent)
-    network = load_network(path)
-    return _of_network(network, describe(network))
+    from n2n_tf.model_files.keras_file import load_network
+
+    info = info_beside(path)
+    return _of_network(load_network(path), info)
 
 
 def _of_pth(path):
     from n2n_tf.model_files.torch_file import unet_from_pth
 
     try:
-        network = unet_from_pth(path)
+        return _of_network(unet_from_pth(path))
     except ValueError as error:
         raise ModelError(str(error)) from error
-    return _of_network(network, describe(network))
 
 
 def _of_npz(path):
-    network = unet_from_npz(path)
-    return _of_network(network, describe(network))
+    from n2n_tf.model_files.npz_file import unet_from_npz
+
+    return _of_network(unet_from_npz(path))
 
 
 def _of_saved_model(path):
+    import tensorflow as tf
+
     info = read_info(path / INFO_FILE)
     try:
         loaded = tf.saved_model.load(str(path))
@@ -146,8 +178,8 @@ def _of_saved_model(path):
         channels = serve.structured_input_signature[1]["noisy"].shape[-1]
         serve.structured_outputs["denoised"]  # raises if there is none
     except Exception as error:  # TensorFlow raises many types on damaged files
-        raise ModelError(f"{path}: {_not_an_export('SavedModel', error)}") from error
-    _check_channels(channels, info.channels)
+        raise ModelError(f"{path}: {not_an_export('SavedModel', error)}") from error
+    check_channels(channels, info.channels)
 
     def run(noisy, keep_alive=loaded):
         return serve(noisy=tf.constant(noisy))["denoised"]
@@ -156,33 +188,5 @@ def _of_saved_model(path):
 
 
 def _of_tflite(path):
-    from ai_edge_litert.interpreter import Interpreter
-
     info = read_tflite_info(path)
-    sides = info.tile or (info.size_multiple, info.size_multiple)
-    try:
-        interpreter = Interpreter(model_path=str(path), num_threads=available_processors())
-        signature = interpreter.get_signature_runner(SIGNATURE)
-        taken = int(signature.get_input_details()["noisy"]["shape_signature"][-1])
-        if info.input != "bayer_mosaic":
-            _check_channels(taken, info.channels)
-        run = functools.partial(_run_tflite, signature, info)
-        run(np.zeros((1, *sides, info.channels), np.float32))
-    except ModelError:
-        raise
-    except Exception as error:  # LiteRT raises ValueError, RuntimeError and others
-        raise ModelError(f"{path}: {_not_an_export('.tflite file', error)}") from error
-    return LoadedModel(run, info.but(sha256=None))
-
-
-def _check_channels(taken, said):
-    if taken != said:
-        raise ModelError(f"It takes {taken} channels, but its {INFO_FILE} says channels={said}.")
-
-
-def _not_an_export(kind, error):
-    return f"no {kind} with a signature {SIGNATURE}(noisy) -> denoised ({first_line(error)})."
-
-
-def _run_tflite(signature, info, noisy):
-    return decode(signature(**encode(noisy, info))["denoised"], info)
+    return LoadedModel(open_tflite(path, info), info.but(sha256=None))

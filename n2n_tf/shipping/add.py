@@ -16,6 +16,7 @@ from n2n_tf.networks.cost import multiply_adds
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.files.checksums import file_checksum
 from n2n_tf.shipping.figures import save_results
+from n2n_tf.shipping.forms import in_16_bits, write_litert_form
 
 
 def add_model(
@@ -25,7 +26,7 @@ def add_model(
     overwrite: bool = False,
     measure: Callable[[pathlib.Path], list[dict[str, Any]]] | None = None,
 ) -> pathlib.Path:
-    """Puts the network of a run into saved_models/, with a model.json that describes its training.
+    """Puts the network of a training into saved_models/, with a model.json that tells its story.
 
     All files of the model change places at once: no network lies beside another's figures.
 
@@ -48,7 +49,7 @@ def add_model(
     source, target = pathlib.Path(model_dir), shipped.SHIPPED / name
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists already; --overwrite replaces it.")
-    denoiser = Denoiser.load(source)
+    denoiser = Denoiser.load(source, engine="keras")
     try:
         record = json.loads((source / "run.json").read_text())
         recipe = record["recipe"]
@@ -57,7 +58,7 @@ def add_model(
     if denoiser.info.epochs != recipe["epochs"]:
         raise ModelError(
             f"{source}: {denoiser.info.epochs} of {recipe['epochs']} epochs are done; let "
-            "the run finish."
+            "the training come to its end."
         )
     network = denoiser.network
     images = record["data"]["images"] - len(record["data"].get("held_out", []))
@@ -65,7 +66,6 @@ def add_model(
     ancestors = record.get("ancestors", [])
     info = denoiser.info.but(
         license=facts["license"],
-        sha256=file_checksum(source / NETWORK_FILE),
         parameters=network.count_params(),
         multiply_adds=round(multiply_adds(network)),
         training={
@@ -88,8 +88,14 @@ def add_model(
         },
     )
     with _replaced(target) as folder:
-        shutil.copyfile(source / NETWORK_FILE, folder / NETWORK_FILE)
+        rounded = in_16_bits(network, info)
+        if rounded is network:
+            shutil.copyfile(source / NETWORK_FILE, folder / NETWORK_FILE)
+        else:
+            rounded.save(folder / NETWORK_FILE)
+        info = info.but(sha256=file_checksum(folder / NETWORK_FILE))
         write_json(folder / INFO_FILE, info.to_json())
+        write_litert_form(folder)
         if measure:
             save_results(folder, info.noise, measure(folder))
     return target
@@ -117,7 +123,7 @@ def _seconds(source):
     """Seconds that a training run took, all its parts together, from its newest checkpoint."""
     newest = max((source / "checkpoints").glob("*.json"), default=None)
     if newest is None:
-        raise ModelError(f"{source}/checkpoints: holds no checkpoint, which records the hours.")
+        raise ModelError(f"{source}/checkpoints: holds no checkpoint, which tells the hours.")
     return read_json(newest).get("seconds", 0.0)
 
 
@@ -130,7 +136,7 @@ def _start(initial_model):
 
 
 def _command(argv):
-    """The command of a run as others would type it, without the folders of this machine."""
+    """The command of a training as others would type it, without the folders of this machine."""
     words = list(argv[1:])
     lines = ["n2n-train"]
     while words:

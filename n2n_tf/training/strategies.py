@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -21,9 +20,7 @@ class StrategyError(ValueError):
     """A strategy that cannot be; the message says why and what to do."""
 
 
-def choose(
-    name: str = "auto", batch_size: int | None = None, report: Callable[[str], None] = print
-) -> tf.distribute.Strategy:
+def choose(name="auto", batch_size=None, report=print):
     """Creates a strategy; one of several workers waits here until all of them have started.
 
     Args:
@@ -94,17 +91,17 @@ _EXAMPLE = (
 )
 
 
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
+def is_chief(strategy):
     """Whether this process is the one that writes: the only one, or the first of the workers."""
     return strategy.extended.should_checkpoint
 
 
-def agree(strategy: tf.distribute.Strategy, what: str, value: object) -> None:
+def agree(strategy, what, value):
     """Waits for all workers and compares what they have.
 
     Args:
         strategy: `tf.distribute.Strategy`.
-        what: what is compared, for the message.
+        what: str, what is compared, for the message.
         value: anything; workers have the same if its `str` is.
 
     Raises:
@@ -124,7 +121,7 @@ def _gather(mine):
 
 
 @contextlib.contextmanager
-def one_error_for_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
+def one_error_for_lost_workers(strategy):
     """Turns the many errors that the end of another worker causes into one StrategyError."""
     try:
         yield

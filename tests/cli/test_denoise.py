@@ -416,11 +416,11 @@ def test_a_real_process_speaks_in_plain_lines(tmp_path):
     (tmp_path / "in").mkdir()
     write_image(tmp_path / "in/good.png", image())
     (tmp_path / "in/bad.png").write_bytes(b"no image")
-    command = ["--model", "trainer.keras", "in", "-o", "out"]
+    command = ["--model", "trainer.keras", "--engine", "keras", "in", "-o", "out"]
     done = start(command, tmp_path)
     out, err = done.communicate(timeout=120)
     assert done.returncode == 1
-    assert out == "1 of 2 images denoised into out\n"
+    assert out == "Run by Keras.\n1 of 2 images denoised into out\n"
     lines = [
         line
         for line in err.replace("\r", "\n").splitlines()
@@ -437,7 +437,7 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path):
     noisy = image(shape=(700, 700, 3))
     for number in range(300):
         os.link(_written(tmp_path / "one.png", noisy), tmp_path / f"in/{number:03}.png")
-    done = start(["--model", "model.keras", "in", "-o", "out"], tmp_path)
+    done = start(["--model", "model.keras", "--engine", "keras", "in", "-o", "out"], tmp_path)
     deadline = time.monotonic() + 90
     while len(list(tmp_path.glob("out/0*.png"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)

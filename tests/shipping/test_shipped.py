@@ -241,7 +241,9 @@ def test_a_model_is_not_replaced_unasked_and_not_by_half_a_training(store, tmp_p
         add.add_model("new", half, FACTS, overwrite=True)
     other = training(tmp_path / "other", factor=0.7)
     add.add_model("new", other, FACTS, overwrite=True)
-    assert (store / "new/network.keras").read_bytes() == (other / "network.keras").read_bytes()
+    kernel, _ = Denoiser.load("new").network.get_weights()
+    assert kernel.max() == np.float16(0.7)  # weights are shipped as numbers of 16 bits
+    assert Denoiser.load("new").engine.startswith("LiteRT")
 
 
 def test_a_model_added_half_way_leaves_the_old_one_whole(store, tmp_path):

@@ -17,7 +17,11 @@ CLI = "n2n_tf.cli"
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """How a program ended: exit status, standard output, standard error."""
+    """How a program ended: exit status, standard output, standard error.
+
+    The output is without n2n-denoise's first line, which says what runs the network: that depends
+    on the machine.
+    """
 
     status: int
     out: str
@@ -64,4 +68,6 @@ def run(capsys, monkeypatch, name, *arguments):
             status = ended.code or 0
         finally:
             logging.captureWarnings(False)
-    return Ended(status, *capsys.readouterr())
+    out, err = capsys.readouterr()
+    lines = [line for line in out.splitlines(True) if not line.startswith("Run by ")]
+    return Ended(status, "".join(lines), err)

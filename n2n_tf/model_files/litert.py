@@ -1,0 +1,67 @@
+"""What runs a `.tflite` file: LiteRT, on as many threads as there are processors."""
+
+import functools
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from n2n_tf.model_files.info import INFO_FILE, ModelError, ModelInfo, first_line
+from n2n_tf.model_files.tflite_domain import decode, encode
+from n2n_tf.pipelines.processors import available_processors
+
+SIGNATURE = "denoise"  # of exports: denoise(noisy) -> {"denoised": ...}
+
+
+def open_tflite(
+    path: pathlib.Path | str, info: ModelInfo, content: bytes | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Opens a file and tries it on the smallest image.
+
+    Args:
+        path: of the file, for LiteRT, which maps it, and for messages.
+        info: `ModelInfo` of the file.
+        content: its bytes, if they are read already.
+
+    Returns:
+        callable, float32 [1, height, width, channels] -> the same shape.
+
+    Raises:
+        ModelError: if it is none of our exports, or cannot be run.
+        ImportError: if LiteRT is not installed, as on systems that it does not exist for.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    sides = info.tile or (info.size_multiple, info.size_multiple)
+    given = {"model_path": str(path)} if content is None else {"model_content": content}
+    try:
+        interpreter = Interpreter(**given, num_threads=available_processors())
+        signature = interpreter.get_signature_runner(SIGNATURE)
+        taken = int(signature.get_input_details()["noisy"]["shape_signature"][-1])
+        if info.input != "bayer_mosaic":
+            check_channels(taken, info.channels)
+        run = functools.partial(_run, signature, info)
+        smallest = np.zeros((1, *sides, info.channels), np.float32)
+        returned = run(smallest).shape
+    except ModelError:
+        raise
+    except Exception as error:  # LiteRT raises ValueError, RuntimeError and others
+        raise ModelError(f"{path}: {not_an_export('.tflite file', error)}") from error
+    if returned != smallest.shape:
+        raise ModelError(f"{path}: returns {returned} for images {smallest.shape}.")
+    return run
+
+
+def _run(signature, info, noisy):
+    return decode(signature(**encode(noisy, info))["denoised"], info)
+
+
+def check_channels(taken: int, said: int) -> None:
+    """Raises ModelError if a model takes other images than its model.json says."""
+    if taken != said:
+        raise ModelError(f"It takes {taken} channels, but its {INFO_FILE} says channels={said}.")
+
+
+def not_an_export(kind: str, error: BaseException) -> str:
+    """What is wrong with a file that cannot be opened as an export."""
+    return f"no {kind} with a signature {SIGNATURE}(noisy) -> denoised ({first_line(error)})."
