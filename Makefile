@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up themselves: a virtual environment in .venv.
 VENV ?= .venv
-PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; do \
-  $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
   && command -v $$p && break; done)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -25,7 +25,7 @@ docs: $(INSTALLED)  ## the API reference, from the docstrings, in docs/api/
 verify-models: $(INSTALLED)  ## every figure of the shipped models; DATA_DIR="path/Kodak path/Set14"
 	$(BIN)/python -m n2n_tf.cli.models verify $(addprefix --data_dir=,$(DATA_DIR))
 
-soak: $(INSTALLED)  ## a training killed again and again; thousands of damaged files
+soak: $(INSTALLED)  ## a training run killed again and again; thousands of damaged files
 	$(BIN)/python benchmarks/soak_training.py && $(BIN)/python benchmarks/soak_inputs.py
 
 lint: $(INSTALLED)
@@ -38,7 +38,7 @@ format: $(INSTALLED)
 
 # The stamp is written last, so an interrupted installation is repeated.
 $(INSTALLED): requirements.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed: install one, or make PYTHON=/path/to/python3"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is needed: install one, or make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'

@@ -1,4 +1,4 @@
-"""What a training learns from, and which network learns it, after equal steps and by CPU time.
+"""What a training run learns from, and which network learns it, after equal steps and by CPU time.
 
   python benchmarks/objectives.py --data_dir photos --clean_dir Kodak --steps 300 objectives
   python benchmarks/objectives.py --data_dir photos --clean_dir Kodak --steps 1500 networks
@@ -20,11 +20,11 @@ from n2n_tf.cli import program
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of training photographs.", required=True)
 CLEAN_DIR = flags.DEFINE_string("clean_dir", None, "Folder of clean photographs.", required=True)
-OUTPUT = flags.DEFINE_string("output", "objectives", "Folder for the trainings.")
+OUTPUT = flags.DEFINE_string("output", "objectives", "Folder for the training runs.")
 STEPS = flags.DEFINE_integer("steps", 300, "Steps of each training.", 1)
 IMAGES = flags.DEFINE_integer("images", 6, "Clean photographs, the first by name.", 1)
 START = flags.DEFINE_string("start", "unet_rgb_gauss5_50", "Where the objectives start.")
-PRECISION = flags.DEFINE_string("precision", "float32", "Dtype policy of the trainings.")
+PRECISION = flags.DEFINE_string("precision", "float32", "Dtype policy of the training runs.")
 ONLY = flags.DEFINE_list("only", None, "Names of rows. [all]")
 
 NOISES = ("gauss10", "gauss25", "gauss50")

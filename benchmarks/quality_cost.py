@@ -15,9 +15,11 @@ from absl import app, flags
 from n2n_tf.cli import program
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of training photographs.", required=True)
-OUTPUT = flags.DEFINE_string("output", "quality_cost", "Folder for trainings, files and results.")
+OUTPUT = flags.DEFINE_string(
+    "output", "quality_cost", "Folder for training runs, files and results."
+)
 EPOCHS = flags.DEFINE_integer("epochs", 5, "Passes over the photographs, the same for all.", 1)
-NOISE = flags.DEFINE_string("noise", "gauss25", "Noise of the trainings.")
+NOISE = flags.DEFINE_string("noise", "gauss25", "Noise of the training runs.")
 TILE = flags.DEFINE_integer("tile", 256, "Side of the files' tiles in pixels.")
 ONLY = flags.DEFINE_list("only", None, "Names of rows to measure. [all]")
 

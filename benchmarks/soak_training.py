@@ -59,7 +59,7 @@ def ended(number, deadline=0.0):
 
 
 def kill(number, model_dir, while_writing, pause):
-    """Kills a training after its next step; returns whether it still ran."""
+    """Kills a training run after its next step; returns whether it still ran."""
     folder = model_dir / "checkpoints"
     before = set(folder.glob("*.json"))
     deadline = time.monotonic() + 120

@@ -3,21 +3,29 @@
   make demo        (or: python -m n2n_tf.cli.demo --output demo_output)
 
 Each training photo gets one fixed field of Gaussian noise (sigma 25); a small U-Net learns from
-those noisy photos alone, then denoises three photos it has never seen, with or without noise.
+those noisy photos alone, then denoises three photos that it has never seen.
 """
+
+from __future__ import annotations
 
 import pathlib
 import shutil
 import sys
 import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
 
 from n2n_tf.cli import program
 
+if TYPE_CHECKING:
+    from n2n_tf.evaluation.protocol import Result
+    from n2n_tf.training.recipes import Recipe
+
 OUTPUT = flags.DEFINE_string("output", "demo_output", "Folder to write into.", short_name="o")
-EPOCHS = flags.DEFINE_integer("epochs", 12, "Length of the training.", 1)
+EPOCHS = flags.DEFINE_integer("epochs", 12, "Number of epochs to train for.", 1)
 REQUIRED_GAIN = flags.DEFINE_float(
     "required_gain", 6.0, "Mean gain in dB that the demo must reach."
 )
@@ -26,7 +34,7 @@ NOISE = "gauss25"
 CROP = 96  # side of the zoomed part in pixels
 
 
-def write_photos(folder, names):
+def write_photos(folder: pathlib.Path, names: Iterable[str]) -> None:
     """Writes photos that scikit-image ships as PNGs."""
     from n2n_tf.pipelines.files.embedded_photos import embedded_photo
     from n2n_tf.pipelines.files.image_files import write_image
@@ -36,7 +44,7 @@ def write_photos(folder, names):
         write_image(folder / f"{name}.png", embedded_photo(name))
 
 
-def recipe():
+def recipe() -> Recipe:
     """A small network and short training; the method is the paper's."""
     from n2n_tf.training.recipes import Recipe
 
@@ -55,7 +63,7 @@ def recipe():
     )
 
 
-def picture(results):
+def picture(results: Sequence[Result]) -> np.ndarray:
     """Rows clean | noisy | denoised, each with a zoomed crop, labelled."""
     return np.concatenate([_row(result) for result in results])
 
@@ -85,7 +93,7 @@ def _row(result):
     return np.concatenate(cells, axis=1)
 
 
-def print_table(results):
+def print_table(results: Sequence[Result]) -> float:
     """One line per photo and the mean; returns the mean gain in dB."""
     from n2n_tf.evaluation.protocol import average
 
@@ -102,7 +110,7 @@ def print_table(results):
 _PAIRS = (("psnr_noisy", "ssim_noisy"), ("psnr", "ssim"))
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     """Photos, training, table, picture, exports; fails if the gain is too small."""
     from n2n_tf.denoising.denoiser import Denoiser
     from n2n_tf.evaluation.clean_images import load_clean
@@ -138,7 +146,7 @@ def main(arguments):
         raise ValueError(f"the mean gain is {gain:.2f} dB, below {REQUIRED_GAIN.value} dB.")
 
 
-def fresh_folder(folder):
+def fresh_folder(folder: pathlib.Path) -> pathlib.Path:
     """Empties the folder of an earlier demo; any other folder is left alone.
 
     Raises:
@@ -146,7 +154,9 @@ def fresh_folder(folder):
     """
     mark = folder / ".n2n_demo"
     if folder.exists() and any(folder.iterdir()) and not mark.exists():
-        raise FileExistsError(f"{folder}: holds something else than a demo; give another --output.")
+        raise FileExistsError(
+            f"{folder}: holds something other than a demo; give another --output."
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     mark.touch()
@@ -168,7 +178,7 @@ What to type next:
   .venv/bin/n2n-train --help"""
 
 
-def run():
+def run() -> None:
     """Entry point."""
     program.start(main, "demo", sys.modules[__name__])
 

@@ -50,7 +50,7 @@ from n2n_tf.pipelines.files import image_limits
 MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Name of a shipped model, folder of a training, .keras, .npz, .pth or .tflite file, or "
+    "Name of a shipped model, folder of a training run, .keras, .npz, .pth or .tflite file, or "
     "SavedModel folder. A SavedModel can read and write any file when it runs: take one only from "
     "people you trust. [a shipped model, by the kind of image]",
 )
@@ -106,7 +106,7 @@ RAW_PATTERN = flags.DEFINE_enum(
 BLACK = flags.DEFINE_float("black", 0.0, "Black level of a sensor dump.", 0.0)
 WHITE = flags.DEFINE_integer("white", None, "White (clip) level of a sensor dump.", 1)
 MAX_MEGAPIXELS = flags.DEFINE_float(
-    "max_megapixels", 400.0, "Refuse files of more; their pixels would need much memory.", 0.0
+    "max_megapixels", 400.0, "Refuse larger files; their pixels would need a lot of memory.", 0.0
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
 SKIP_EXISTING = flags.DEFINE_bool(
@@ -146,7 +146,7 @@ def _naming():
     return Naming(OUTPUT_FORMAT.value, SUFFIX.value, RAW_SHAPE.value is not None)
 
 
-def main(inputs):
+def main(inputs: list[str]) -> int | None:
     """Denoises every input; a file that fails is named and does not stop the others."""
     if LIST_MODELS.value:
         return _list_models()
@@ -348,7 +348,7 @@ def _read_frame(source):
     )
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-denoise`."""
     program.start(main, "n2n-denoise", sys.modules[__name__], tensorflow=False)
 

@@ -2,20 +2,21 @@
 
   n2n-evaluate --model runs/g25 --data_dir Kodak --noise gauss25
 
-The paper's three sets in one go, in its order, so that all noise comes from one stream as in the
-official loop; folders of these names get its numbers of repeats (Kodak 10, BSD300 3, Set14 20):
+The paper's three sets in one go and in its order, so that all noise comes from one stream, as in
+the authors' code. Folders with these names get the paper's number of repeats (Kodak 10, BSD300 3,
+Set14 20):
 
   n2n-evaluate --model runs/g25 --noise gauss25 \\
       --data_dir Kodak --data_dir BSD300 --data_dir Set14 --output results.json
 
-A model of camera raw, on photographs unprocessed to linear raw; figures are of floats:
+A model for camera raw, on photographs unprocessed to linear raw, compared as floats:
 
   n2n-evaluate --model runs/raw --data_dir Kodak --noise raw:0.004,0.0001
 
-What is scored is the network alone, here and in the validation of a training run. n2n-denoise also
-gives back what a network took away beyond noise; with that, models are scored by n2n-models.
+This scores the network alone, as the validation of a training run does. n2n-denoise also gives back
+what a network took away beyond noise; n2n-models scores models with that.
 
-The noisy images themselves, which needs no model and checks the protocol:
+The noisy images themselves, which needs no model and checks data and protocol:
 
   n2n-evaluate --model noisy --data_dir Kodak --noise gauss25 --repeats 1
 """
@@ -32,7 +33,7 @@ from n2n_tf.pipelines.files import image_limits
 MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Name of a shipped model, folder of a training, .keras, .npz, .pth or .tflite file, SavedModel "
+    "Name of a shipped model, folder of a run, .keras, .npz, .pth or .tflite file, SavedModel "
     "folder (which can read and write any file when it runs: take one only from people you trust), "
     "or 'noisy'. Required.",
 )
@@ -61,12 +62,12 @@ SAVE_IMAGES = flags.DEFINE_string(
     "save_images", None, "Folder for clean, noisy and denoised PNGs of the first repeat."
 )
 MAX_MEGAPIXELS = flags.DEFINE_float(
-    "max_megapixels", 400.0, "Refuse files of more; their pixels would need much memory.", 0.0
+    "max_megapixels", 400.0, "Refuse larger files; their pixels would need a lot of memory.", 0.0
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     """Evaluates every folder and prints one row for each."""
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}; folders are given by flags.")
@@ -198,7 +199,7 @@ def _write(rows):
     print(f"wrote {OUTPUT.value}")
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-evaluate`."""
     flags.mark_flags_as_required(["model", "data_dir", "noise"])
     program.start(main, "n2n-evaluate", sys.modules[__name__], tensorflow=False)

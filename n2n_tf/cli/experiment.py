@@ -2,7 +2,7 @@
 
   n2n-experiment table1 --budget minutes --train_dir photos --data_dir Kodak --data_dir Set14
 
-Tables and figures there are:
+The tables and figures:
 
   table1           methods under four synthetic noises, on Kodak, BSD300 and Set14
   table2           methods on SIDD's raw validation blocks
@@ -19,45 +19,60 @@ Budgets: smoke (seconds a row; shows that everything runs), minutes (a row takes
 cores), hours, paper (the paper's network, steps and repeats; for GPUs).
 
 Rows appear in OUTPUT/NAME/rows.json as they are measured, and all of them in table.md and in
-page.html, which needs no other file. Stopped, the same command continues; trainings are shared
-between experiments with one --output. A model that is there already is scored instead of trained:
+page.html, which needs no other file. If it is stopped, run the same command again. Experiments with
+the same --output share training runs. To score a model that you have instead of training one:
 
   n2n-experiment table1 --noise gauss25 --model neighbor2neighbor=unet_rgb_gauss25 \\
       --only noisy,bm3d,neighbor2neighbor --train_dir photos --data_dir Kodak
 
-SIDD: --train_dir is then the folder that 'n2n-sidd prepare' wrote:
+On SIDD, --train_dir is the folder that 'n2n-sidd prepare' wrote:
 
   n2n-experiment table2 --budget hours --train_dir sidd_sub --sidd_dir SIDD_Validation
 
 BM3D and the wavelets need packages of their own: pip install n2n_tf[benchmarks].
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
 from n2n_tf.cli import program
 
+if TYPE_CHECKING:
+    from n2n_tf.experiments.plan import Budget, Experiment
+    from n2n_tf.pipelines.files.image_folder import ImageFolder
+    from n2n_tf.pipelines.training.sources import MosaicFolder
+
 BUDGET = flags.DEFINE_string("budget", "minutes", "smoke, minutes, hours or paper.")
 TRAIN_DIR = flags.DEFINE_string(
-    "train_dir", None, "Folder of clean photographs; of table2 SIDD's sub-images."
+    "train_dir", None, "Folder of clean photographs; for table2, of SIDD's sub-images."
 )
 DATA_DIR = flags.DEFINE_multi_string(
-    "data_dir", None, "Folder of clean images to score on, named Kodak, BSD300 or Set14; several."
+    "data_dir",
+    None,
+    "Folder of clean images to score on, named Kodak, BSD300 or Set14; may be given several times.",
 )
 SIDD_DIR = flags.DEFINE_string("sidd_dir", None, "Folder with SIDD's validation blocks (.mat).")
-OUTPUT = flags.DEFINE_string("output", "experiments", "Folder for trainings, rows and pages.")
+OUTPUT = flags.DEFINE_string("output", "experiments", "Folder for training runs, rows and pages.")
 NOISE = flags.DEFINE_list("noise", None, "Only the rows of these noises. [all]")
 ONLY = flags.DEFINE_list("only", None, "Only the rows of these keys. [all]")
 MODEL = flags.DEFINE_multi_string(
-    "model", None, "KEY=MODEL: score this model for the row KEY instead of training one; several."
+    "model",
+    None,
+    "KEY=MODEL: score this model for the row KEY instead of training one; may be given several "
+    "times.",
 )
-STEPS = flags.DEFINE_integer("steps", None, "Steps of each training. [the budget's]", 10)
+STEPS = flags.DEFINE_integer("steps", None, "Steps of each training run. [the budget's]", 10)
 IMAGES = flags.DEFINE_integer("images", None, "Images of each set. [the budget's]", 1)
-REPEATS = flags.DEFINE_integer("repeats", None, "Noises of each image. [the budget's]", 1)
-SEED = flags.DEFINE_integer("seed", 0, "Of the trainings.", 0)
+REPEATS = flags.DEFINE_integer(
+    "repeats", None, "Noise realisations of each image. [the budget's]", 1
+)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the training runs.", 0)
 
 PLACES = {
     "Kodak": "r0k.us/graphics/kodak (24 PNG files)",
@@ -66,8 +81,8 @@ PLACES = {
 }
 
 
-def main(arguments):
-    """Runs one experiment and writes its pages."""
+def main(arguments: list[str]) -> int:
+    """Runs one experiment and writes its pages; returns the exit status."""
     from n2n_tf.experiments.plan import EXPERIMENTS
 
     if len(arguments) != 1 or arguments[0] not in EXPERIMENTS:
@@ -85,6 +100,7 @@ def main(arguments):
     from n2n_tf.experiments.run import run_experiment
     from n2n_tf.experiments.tables import markdown
     from n2n_tf.pipelines.files.atomic_files import atomic_file
+    from n2n_tf.training.errors import TrainingStopped
 
     folder = pathlib.Path(OUTPUT.value) / name
     sets = {
@@ -94,7 +110,11 @@ def main(arguments):
     photos, raws = open_training_images(experiment, models, budget)
     trainings = pathlib.Path(OUTPUT.value) / "trainings" / f"{BUDGET.value}_{budget.steps}_steps"
     shop = Workshop(budget, photos, raws, trainings, models, SEED.value)
-    record = run_experiment(name, experiment, shop, sets, folder, _sidd_blocks(experiment))
+    try:
+        record = run_experiment(name, experiment, shop, sets, folder, _sidd_blocks(experiment))
+    except TrainingStopped as stopped:
+        print(f"n2n-experiment: {stopped}", file=sys.stderr)
+        return stopped.status
     for file, text in (
         ("table.md", markdown(record, experiment)),
         ("page.html", page(record, experiment, folder)),
@@ -103,9 +123,10 @@ def main(arguments):
             temporary.write_text(text, encoding="utf-8")
     print(markdown(record, experiment))
     print(f"wrote {folder / 'rows.json'}, {folder / 'table.md'} and {folder / 'page.html'}")
+    return 0
 
 
-def chosen_rows(experiment):
+def chosen_rows(experiment: Experiment) -> Experiment:
     """The experiment with the rows that --noise and --only leave.
 
     Raises:
@@ -121,7 +142,7 @@ def chosen_rows(experiment):
     return dataclasses.replace(experiment, rows=tuple(rows))
 
 
-def chosen_budget():
+def chosen_budget() -> Budget:
     """The budget named, with the numbers that were given.
 
     Raises:
@@ -136,7 +157,7 @@ def chosen_budget():
     return dataclasses.replace(BUDGETS[BUDGET.value], **given)
 
 
-def chosen_models(experiment):
+def chosen_models(experiment: Experiment) -> dict[str, str]:
     """Row key -> model, as --model gives them.
 
     Raises:
@@ -152,7 +173,7 @@ def chosen_models(experiment):
     return models
 
 
-def check_folders(experiment, models):
+def check_folders(experiment: Experiment, models: dict[str, str]) -> None:
     """Refuses to begin without the data that the rows need, saying where to get it.
 
     Raises:
@@ -194,7 +215,9 @@ def _official_place(path):
     return (order.index(name) if name in order else len(order), name)
 
 
-def open_training_images(experiment, models, budget):
+def open_training_images(
+    experiment: Experiment, models: dict[str, str], budget: Budget
+) -> tuple[ImageFolder | None, MosaicFolder | None]:
     """(photographs, SIDD's sub-images), None where no row needs them."""
     from n2n_tf.pipelines.files.image_folder import ImageFolder
     from n2n_tf.pipelines.training.sources import MosaicFolder
@@ -220,7 +243,7 @@ def _sidd_blocks(experiment):
     return noisy, read_blocks(folder / "ValidationGtBlocksRaw.mat"), block_patterns()
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-experiment`."""
     program.start(main, "n2n-experiment", sys.modules[__name__], tensorflow=False)
 

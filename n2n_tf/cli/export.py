@@ -3,19 +3,19 @@
   n2n-export --model runs/mine --output exported
 
 writes exported/saved_model/ and exported/model_dynamic_float32.tflite: float images of any height
-and width, under the signature denoise(noisy) -> denoised. For phones, files of fixed sizes, whose
-operations are all ones that delegates take:
+and width, under the signature denoise(noisy) -> denoised. For phones, files of fixed sizes, with
+only such operations as phones can accelerate:
 
   n2n-export --model runs/mine --output exported --formats tflite \\
       --sizes 256x256,512x512 --precisions float16,dynamic,int8,int16x8
 
-Weights of other programs as a Keras network, exported/keras/, which this project's programs and
-keras.models.load_model take: the authors' .pth, or .npz (see n2n_tf/model_files/npz_file.py):
+Weights of other programs, the authors' .pth or an .npz (see docs/formats.md), as a Keras network in
+exported/keras/, which keras.models.load_model and all programs here can load:
 
   n2n-export --model model_gauss25_b4e100r02.pth --output exported --formats keras
 
-8-bit RGB pixels in and out; a whole camera: the sensor's mosaic in and out, with its levels fixed
-or as inputs of the file:
+8-bit RGB pixels in and out; or, for a camera, the sensor's mosaic in and out, with black and white
+level fixed or as inputs of the file:
 
   n2n-export --model runs/mine --output exported --formats tflite --input rgb_uint8 --sizes 512x512
   n2n-export --model runs/raw --output exported --formats tflite --input bayer_mosaic \\
@@ -27,22 +27,28 @@ beside the network. One that loses more than --max_psnr_drop is not written, and
 all files of the folder. docs/mobile.md is the guide for a phone's side.
 """
 
+from __future__ import annotations
+
 import pathlib
 import re
 import sys
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
 from n2n_tf.cli import program
 
+if TYPE_CHECKING:
+    from n2n_tf.export.tflite import Variant
+
 MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Name of a shipped model, folder of a training, .keras, .npz or .pth file. Required.",
+    "Name of a shipped model, folder of a run, .keras, .npz or .pth file. Required.",
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write into. Required.", short_name="o")
 FORMATS = flags.DEFINE_list(
-    "formats", ["saved_model", "tflite"], "Of saved_model, tflite and keras, one or several."
+    "formats", ["saved_model", "tflite"], "One or several of saved_model, tflite and keras."
 )
 PRECISIONS = flags.DEFINE_list(
     "precisions",
@@ -82,12 +88,12 @@ MAX_PSNR_DROP = flags.DEFINE_float(
     "max_psnr_drop", 0.1, "By how many dB a TFLite file may be worse than the network.", 0.0
 )
 FRAME = flags.DEFINE_string(
-    "frame", None, "HEIGHTxWIDTH of a camera's frame: say how it is cut for files of each size."
+    "frame", None, "HEIGHTxWIDTH of a camera's frame: print how to cut it for files of each size."
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace exports that exist.")
 
 
-def variants():
+def variants() -> list[Variant]:
     """The TFLite files asked for.
 
     Raises:
@@ -110,7 +116,7 @@ def _check_words(flag, given, known):
     unknown = [word for word in given if word not in known]
     if unknown or not given:
         raise ValueError(
-            f"--{flag}={','.join(given)}: {(unknown or ['nothing'])[0]!r} is unknown; there are "
+            f"--{flag}={','.join(given)}: {(unknown or ['nothing'])[0]!r} is unknown; known are "
             f"{', '.join(known)}."
         )
 
@@ -128,12 +134,12 @@ def _levels():
     black, white = BLACK_LEVEL.value, WHITE_LEVEL.value
     if INPUT.value != "bayer_mosaic":
         if black or white:
-            raise ValueError("--black_level and --white_level go with --input=bayer_mosaic.")
+            raise ValueError("--black_level and --white_level need --input=bayer_mosaic.")
         return "inputs"
     if black is None and white is None:
         return "inputs"
     if black is None or white is None:
-        raise ValueError("--black_level and --white_level go together: give both or none.")
+        raise ValueError("--black_level and --white_level belong together: give both or neither.")
     try:
         levels = [float(level) for level in black] * (4 // len(black))
     except ValueError as error:
@@ -148,7 +154,7 @@ def _levels():
     return {"black_level": levels, "white_level": white}
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int | None:
     """Exports in every format asked for and reports what each file is worth."""
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}.")
@@ -174,7 +180,7 @@ def main(arguments):
         denoiser = Denoiser.load(MODEL.value)
     network, info = denoiser.network, denoiser.info
     if network is None:
-        raise ValueError(f"{MODEL.value}: is an export already; give the trained network.")
+        raise ValueError(f"{MODEL.value}: is already an export; give the trained network.")
     described = {variant.size: variant.describe(info) for variant in wanted}
     if "saved_model" in FORMATS.value:
         path = output / "saved_model"
@@ -239,7 +245,7 @@ def _size_of(path):
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-export`."""
     flags.mark_flags_as_required(["model", "output"])
     program.start(main, "n2n-export", sys.modules[__name__], tensorflow=False)

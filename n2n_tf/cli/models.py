@@ -1,16 +1,16 @@
-"""Keep the models that are shipped in saved_models/.
+"""Maintain the models that are shipped in saved_models/.
 
-Measure all of them again and compare with what their cards say; this is `make verify-models`:
+Measure all of them again and compare with the figures on their cards; this is `make verify-models`:
 
   n2n-models verify --data_dir Kodak --data_dir Set14
 
-Put a finished training there, under a new name or, with --overwrite, in the place of an older one.
-It is measured, and its card and the table of all models are written:
+Add the network of a complete run under a new name or, with --overwrite, in place of an older model.
+It is measured, and its card and the tables of all models are written:
 
   n2n-models add --name unet_raw --model runs/raw --data_dir Kodak --data_dir Set14 \\
       --data "765 photographs of ..." --data_license "research use" --hardware "one H100 GPU"
 
-Write all cards and the table again, when only their wording changed:
+Write all cards and tables again, when only their wording has changed:
 
   n2n-models cards
 
@@ -18,8 +18,8 @@ Write the LiteRT form of every model that has none of its present network; `add`
 
   n2n-models convert
 
-The photographs that scikit-image ships are measured too, always. A data set is known by the name of
-its folder. Users of the models need none of this: n2n-denoise --list_models.
+The photographs that scikit-image ships are always measured too. A data set is called by the name of
+its folder. To use the models, none of this is needed: see n2n-denoise --list_models.
 """
 
 import functools
@@ -32,7 +32,7 @@ from absl import app, flags
 from n2n_tf.cli import program
 
 NAME = flags.DEFINE_string("name", None, "add: name of the model. Required there.")
-MODEL = flags.DEFINE_string("model", None, "add: folder of the training. Required there.")
+MODEL = flags.DEFINE_string("model", None, "add: folder of the run. Required there.")
 DATA = flags.DEFINE_string("data", None, "add: what it was trained on. Required there.")
 DATA_LICENSE = flags.DEFINE_string(
     "data_license", None, "add: licence of what it was trained on. Required there."
@@ -54,14 +54,14 @@ ONLY = flags.DEFINE_list("only", None, "verify, convert: names of the models. [a
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "add: replace a model of this name.")
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int | None:
     """Does the action named."""
     if len(arguments) != 1 or arguments[0] not in ACTIONS:
         raise app.UsageError(f"Name one action of {', '.join(ACTIONS)}")
     return ACTIONS[arguments[0]]()
 
 
-def add():
+def add() -> None:
     """Copies, measures, describes."""
     needed = [NAME, MODEL, DATA, DATA_LICENSE, HARDWARE]
     if missing := [f"--{holder.name}" for holder in needed if not holder.value]:
@@ -83,7 +83,7 @@ def add():
     print(f"wrote {folder}, and the table of all models")
 
 
-def verify():
+def verify() -> int:
     """Measures and compares; status 1 if a figure differs."""
     folders = _folders()
     program.import_tensorflow()
@@ -104,7 +104,7 @@ def verify():
     return 1 if wrong else 0
 
 
-def cards():
+def cards() -> None:
     """Writes the documents again."""
     program.import_tensorflow()
     from n2n_tf.shipping import cards
@@ -155,7 +155,7 @@ def _print(name, rows):
 ACTIONS = {"verify": verify, "add": add, "cards": cards, "convert": convert}
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-models`."""
     program.start(main, "n2n-models", sys.modules[__name__], tensorflow=False)
 

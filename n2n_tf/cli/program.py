@@ -1,5 +1,7 @@
 """How every command-line program starts and ends: flags, help, errors in one line, progress."""
 
+from __future__ import annotations
+
 import ast
 import contextlib
 import inspect
@@ -9,13 +11,21 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
+
+if TYPE_CHECKING:
+    import tqdm
 
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
 
-def start(main, name, module, tensorflow=True):
+def start(
+    main: Callable[[list[str]], int | None], name: str, module: ModuleType, tensorflow: bool = True
+) -> None:
     """Runs a program: an error becomes one line and exit status 1, Ctrl-C 130, a closed pipe 141.
 
     Args:
@@ -78,15 +88,15 @@ def _check_values():
             )
 
 
-def expected_errors():
-    """Types of errors that come from the user's files and machine and are told in one line."""
+def expected_errors() -> tuple[type[BaseException], ...]:
+    """Types of errors that come from the user's files and machine and are reported in one line."""
     types = (ValueError, OSError, MemoryError)
     if tensorflow := sys.modules.get("tensorflow"):
         types += (tensorflow.errors.ResourceExhaustedError,)
     return types
 
 
-def error_text(error):
+def error_text(error: BaseException) -> str:
     """One line for the user."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
@@ -95,7 +105,7 @@ def error_text(error):
     return str(error)
 
 
-def progress_bar(iterable=None, **arguments):
+def progress_bar(iterable: Iterable | None = None, **arguments: Any) -> tqdm.tqdm:
     """A tqdm bar; in a log file it moves three times a minute instead of ten times a second."""
     import tqdm
 
@@ -103,7 +113,7 @@ def progress_bar(iterable=None, **arguments):
     return tqdm.tqdm(iterable, dynamic_ncols=True, mininterval=interval, **arguments)
 
 
-def import_tensorflow():
+def import_tensorflow() -> None:
     """Imports TensorFlow without the lines it prints about absent GPUs before logging is set up.
 
     What a keras.json of the user's says of types and axes does not hold for the programs.
@@ -142,7 +152,7 @@ def _default(value):
 
 
 def _flag_text(error):
-    """absl's text, with its two lines for a missing flag said in three words."""
+    """What absl says, with its two lines for a missing flag said in three words."""
     missing = re.findall(r"Flag --(\w+) must have a value other than None", str(error))
     if missing:
         return " and ".join(f"--{name}" for name in missing) + " must be given"
@@ -150,7 +160,7 @@ def _flag_text(error):
 
 
 @contextlib.contextmanager
-def stderr_held():
+def stderr_held() -> Iterator[None]:
     """Drops what libraries write to file descriptor 2, unless --debug or an unexpected error."""
     if DEBUG.value:
         yield

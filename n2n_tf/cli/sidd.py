@@ -1,26 +1,26 @@
 """The raw half of SIDD, the data set of the paper's table 2: prepare it, evaluate on it, submit.
 
-Cut the noisy raws of SIDD_Medium_Raw into sub-images for training; the scenes of the validation
-and benchmark blocks are left out. Stopped, the same command continues:
+Cut the noisy raws of SIDD_Medium_Raw into sub-images for training, without the scenes of the
+validation and benchmark blocks. If it is stopped, run the same command again:
 
   n2n-sidd prepare --data_dir SIDD_Medium_Raw/Data --output sidd_sub
   n2n-train --preset paper_sidd --data_dir sidd_sub --model_dir runs/sidd
 
 PSNR and SSIM on the validation blocks (ValidationNoisyBlocksRaw.mat, ValidationGtBlocksRaw.mat),
-of the noisy blocks and of the denoised ones; '--model noisy' needs no model:
+of the noisy blocks and of the denoised ones ('--model noisy' needs no model):
 
   n2n-sidd evaluate --model runs/sidd --data_dir SIDD_Validation --output results.json
 
-Both are taken on floats. Raws are dark: rounding the ground truth to 8 bits, as for photographs,
-costs a good result decibels, and truncating it, as some published code does, more of them. What is
-scored and submitted is the network alone, without the levels and detail that n2n-denoise keeps.
+Both compare floats. Raws are dark, so rounding the ground truth to 8 bits, as one does for
+photographs, costs a good result decibels, and truncating it, as some code does, even more.
+Scored and submitted is the network alone, without the levels and detail that n2n-denoise keeps.
 
 Denoise the benchmark blocks (BenchmarkNoisyBlocksRaw.mat) into SubmitRaw.csv and SubmitRaw.mat:
 
   n2n-sidd submit --model runs/sidd --data_dir SIDD_Benchmark --output submission
 
-The files of blocks do not say which camera, so which Bayer pattern, a block is of. The published
-order of the 40 scenes is assumed, unless --scenes gives another.
+The files of blocks do not say which camera, and so which Bayer pattern, a block has. The published
+order of the 40 scenes is assumed unless --scenes gives another.
 """
 
 import json
@@ -67,14 +67,14 @@ SCENES = flags.DEFINE_string(
     "scene folders in that order. [the published order]",
 )
 FORMAT = flags.DEFINE_enum(
-    "format", "both", ["csv", "mat", "both"], "submit: csv is for Kaggle, mat for the old server."
+    "format", "both", ["csv", "mat", "both"], "submit: csv is for Kaggle, mat for the older server."
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "evaluate, submit: replace files that exist.")
 
 RECORD = "sub_images.json"  # in the folder of sub-images: how they were cut, which scenes are done
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     """Checks that the flags are those of the action, then does it."""
     if not arguments:
         raise app.UsageError(f"No action: name one of {', '.join(ACTIONS)}")
@@ -92,7 +92,7 @@ def main(arguments):
     action()
 
 
-def prepare():
+def prepare() -> None:
     """Cuts all noisy raws into sub-images, scene by scene."""
     if SIZE.value % 2 or STEP.value % 2:
         raise ValueError(
@@ -162,7 +162,7 @@ def _read_record(folder):
     return fresh | {"scenes": done}
 
 
-def evaluate():
+def evaluate() -> None:
     """Scores the noisy and the denoised validation blocks and prints the means."""
     output = OUTPUT.value and pathlib.Path(OUTPUT.value)
     if output:
@@ -229,7 +229,7 @@ def _warn_of_unlike(clean, patterns):
     return numbers
 
 
-def submit():
+def submit() -> None:
     """Denoises the benchmark blocks and writes them as the benchmark takes them."""
     import numpy as np
 
@@ -329,7 +329,7 @@ ACTIONS = {
 }
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-sidd`."""
     program.start(main, "n2n-sidd", sys.modules[__name__], tensorflow=False)
 

@@ -1,15 +1,15 @@
 """Train a denoising network from noisy images alone (Neighbor2Neighbor).
 
-Images that are noisy already, the usual case; no clean image anywhere:
+Images that are noisy already, which is the usual case. No clean image is needed:
 
   n2n-train --data_dir my_noisy_photos --noise none --model_dir runs/mine
 
-An experiment: noise is added to clean images, each gets one fixed noise field, and the clean
-images are never seen by the training. With --val_dir, PSNR and SSIM after every epoch:
+An experiment: noise is added to clean images, one fixed noise field to each, and the network never
+sees the clean ones. --val_dir adds PSNR and SSIM after every epoch:
 
   n2n-train --data_dir photos --noise gauss25 --model_dir runs/g25 --val_dir Kodak
 
-A table of the paper, exactly as its authors' code trained it (100 epochs; wants a GPU):
+A network of the paper's tables, with the paper's settings (100 epochs; needs a GPU):
 
   n2n-train --preset paper_gauss25 --data_dir imagenet_val --model_dir runs/paper
 
@@ -17,39 +17,46 @@ A small network for a CPU:
 
   n2n-train --preset quick --noise gauss25 --epochs 20 --data_dir photos --model_dir runs/quick
 
-Camera raws (DNG, NEF, CR2, ARW, ...), noisy as they are; the network learns on the Bayer mosaic:
+Camera raws (DNG, NEF, CR2, ARW, ...), noisy as they are. The network learns from the Bayer mosaic:
 
   n2n-train --channels 4 --gamma 1 --noise none --data_dir my_raws --model_dir runs/raw
 
-No raws at all: photographs are turned into synthetic raws first:
+A raw model without any raws: photographs are turned into synthetic raws first:
 
   n2n-train --preset raw_from_photos --data_dir photos --model_dir runs/raw
 
-The same command again continues where the training stopped, however it was stopped: by Ctrl-C,
-which saves first, or by a power cut, which costs the steps since the last checkpoint. Then:
+Stopped runs resume: run the same command again. Ctrl-C saves first; a power cut costs the steps
+since the last checkpoint. When the run is complete:
 
   n2n-denoise --model runs/mine noisy.png -o denoised.png
   tensorboard --logdir runs/mine/logs
 """
 
+from __future__ import annotations
+
 import dataclasses
 import sys
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
 from n2n_tf.cli import program
 from n2n_tf.pipelines.files import image_limits
 
+if TYPE_CHECKING:
+    from n2n_tf.training.data import Images
+    from n2n_tf.training.recipes import Recipe
+
 _NUMBERS = {"lower_bound": 1}
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of training images, searched recursively.")
 MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder for the network, checkpoints and logs.")
-VAL_DIR = flags.DEFINE_string("val_dir", None, "Folder of clean images to be scored every epoch.")
-VAL_IMAGES = flags.DEFINE_integer("val_images", 6, "How many of them, the first by name.", 1)
+VAL_DIR = flags.DEFINE_string("val_dir", None, "Folder of clean images to score every epoch.")
+VAL_IMAGES = flags.DEFINE_integer("val_images", 6, "How many of them to use, in order of name.", 1)
 PRESET = flags.DEFINE_string(
-    "preset", None, "Named set of flags (see README.md); flags given here override it."
+    "preset", None, "Named set of flags (see docs/training.md); flags given beside it override it."
 )
 MAX_MEGAPIXELS = flags.DEFINE_float(
-    "max_megapixels", 400.0, "Refuse files of more; their pixels would need much memory.", 0.0
+    "max_megapixels", 400.0, "Refuse larger files; their pixels would need a lot of memory.", 0.0
 )
 CACHE_MB = flags.DEFINE_integer("cache_mb", 2048, "Memory for decoded images, in MB.", 0)
 STRATEGY = flags.DEFINE_enum(
@@ -57,24 +64,24 @@ STRATEGY = flags.DEFINE_enum(
     "auto",
     ["auto", "one_device", "mirrored", "multi_worker"],
     "Where to compute: one GPU or the CPU, all GPUs, or the machines that TF_CONFIG names (see "
-    "BUILD.md); changes nothing in the result but its rounding.",
+    "docs/training.md). auto takes all GPUs. Changes the result only by rounding.",
 )
 CHECKPOINT_EVERY = flags.DEFINE_string(
     "checkpoint_every",
     "5m",
-    "How often the state is saved within an epoch: minutes, like 5m, or steps, like 200.",
+    "How often to save the state within an epoch: minutes, like 5m, or steps, like 200.",
 )
 ON_NAN = flags.DEFINE_enum(
     "on_nan",
     "stop",
     ["stop", "rollback"],
-    "When loss or weights become NaN or infinite: stop, naming the images, or go back to the last "
-    "checkpoint and on with half the learning rate, at most 5 times.",
+    "If loss or weights become NaN or infinite: stop, naming the images, or go back to the last "
+    "checkpoint and continue with half the learning rate, at most 5 times.",
 )
 ALLOW_CHANGED_FLAGS = flags.DEFINE_bool(
     "allow_changed_flags",
     False,
-    "Continue the training in --model_dir with other flags or data; run.json records it.",
+    "Resume the run in --model_dir with other flags or data; run.json records the change.",
 )
 
 # Flags of the recipe: None means the preset's value, or the default named in the help.
@@ -89,21 +96,21 @@ RECIPE = [
         "noise_realization",
         None,
         ["frozen", "fresh"],
-        "frozen: one noise field per image for good, as single noisy images have; fresh: new noise "
-        "for every crop, as the paper's code does. [frozen]",
+        "frozen: each image keeps one noise field, as single noisy images do; fresh: new noise for "
+        "every crop, as in the authors' code. [frozen]",
     ),
     flags.DEFINE_string(
         "network",
         None,
-        "unet, as in the paper; unet_residual, which short trainings get further with; "
+        "unet, as in the paper; unet_residual, better in short runs; "
         "unet_mobile; unet_bias_free; rrg, the paper's second for raw; blind_spot_unet, "
         "blind_spot_dilated. [unet]",
     ),
     flags.DEFINE_integer(
         "channels",
         None,
-        "1 gray, 3 RGB (images are converted), 4 camera raw, packed; of a folder without raws, "
-        "photographs are unprocessed. [3]",
+        "1 gray, 3 RGB (images are converted), 4 packed camera raw; if the folder holds no raws, "
+        "its photographs are unprocessed to raw. [3]",
         1,
         4,
     ),
@@ -112,8 +119,8 @@ RECIPE = [
     flags.DEFINE_string(
         "initial_model",
         None,
-        "Model to start from: a shipped one, a training, .keras, .npz or .pth file; the same "
-        "network, but of RGB it will do for gray and raw too. [random weights]",
+        "Model to start from: a shipped one, the folder of a run, a .keras, .npz or .pth file. It "
+        "must be the same network; one for RGB will do for gray and raw too. [random weights]",
     ),
     flags.DEFINE_enum(
         "method",
@@ -130,19 +137,19 @@ RECIPE = [
             "noise2noise",
             "supervised",
         ],
-        "What is learned from. Single noisy images: neighbors; pixels hidden from the network; the "
+        "What to learn from. Single noisy images: neighbors; pixels hidden from the network; the "
         "likelihood under a blind-spot network (laine19: --network=blind_spot_unet, dbsn: "
         "--network=blind_spot_dilated); blind spots that are seen again (at seven times the cost). "
         "Single noisy images of known noise: made noisier, twice or "
         "once; Stein's estimate of the error. Two noisy images of each scene; clean images. All "
-        "from recorrupted on must know the noise, so they take a synthetic one. "
+        "from recorrupted on must know the noise, so it has to be synthetic. "
         "[neighbor2neighbor]",
     ),
     flags.DEFINE_float(
         "tau",
         None,
-        "Of recorrupted: noise added to an image, in units of its own, which is less than --noise "
-        "so that the network sees --noise. [1]",
+        "For recorrupted: how much noise to add, relative to the image's own, which is made weaker "
+        "than --noise so that the network sees --noise in all. [1]",
         0.01,
         100.0,
     ),
@@ -158,24 +165,26 @@ RECIPE = [
     flags.DEFINE_float(
         "gamma_delay",
         None,
-        "Share of the epochs at the beginning without the regularisation; these take about "
-        "half the time. [0]",
+        "Share of the epochs, at the beginning, that do without the regularisation; these take "
+        "about half the time. [0]",
         0.0,
         1.0,
     ),
     flags.DEFINE_bool(
         "balance",
         None,
-        "Let weakly and strongly noisy images count alike, by weights of 1 / noise variance in the "
-        "loss; for images of many noise levels. [off]",
+        "Give weakly and strongly noisy images equal influence, by weights of 1 / noise variance "
+        "in the loss; for images of many noise levels. [off]",
     ),
     flags.DEFINE_integer("epochs", None, "Passes over the images. [100]", **_NUMBERS),
-    flags.DEFINE_integer("batch_size", None, "Crops per step, of all GPUs. [4]", **_NUMBERS),
     flags.DEFINE_integer(
-        "patch_size", None, "Side of a crop in pixels (of raw: in 2 x 2 cells). [256]", 8
+        "batch_size", None, "Crops per step, on all GPUs together. [4]", **_NUMBERS
     ),
-    flags.DEFINE_integer("crops_per_image", None, "Crops of an image per epoch. [1]", **_NUMBERS),
-    flags.DEFINE_float("learning_rate", None, "Adam's highest. [0.0003]", 0.0),
+    flags.DEFINE_integer(
+        "patch_size", None, "Side of a crop in pixels (raw: in cells of 2 x 2). [256]", 8
+    ),
+    flags.DEFINE_integer("crops_per_image", None, "Crops per image and epoch. [1]", **_NUMBERS),
+    flags.DEFINE_float("learning_rate", None, "Highest learning rate of Adam. [0.0003]", 0.0),
     flags.DEFINE_enum(
         "schedule",
         None,
@@ -190,7 +199,8 @@ RECIPE = [
     flags.DEFINE_float(
         "ema_decay",
         None,
-        "The final network has moving averages of the weights, e.g. 0.999; 0: the last ones. [0]",
+        "Give the final network moving averages of the weights, with this decay, e.g. 0.999; 0: "
+        "the last weights. [0]",
         0.0,
         0.999999,
     ),
@@ -198,8 +208,8 @@ RECIPE = [
     flags.DEFINE_float(
         "holdout",
         None,
-        "Share of the images that is not trained on but scored every epoch, as val_loss. [0.03 of "
-        "20 or more images if there is no --val_dir, else 0]",
+        "Share of the images to keep out of training and score every epoch, as val_loss. [0.03 if "
+        "there are 20 or more images and no --val_dir, else 0]",
         0.0,
         0.9,
     ),
@@ -209,11 +219,11 @@ RECIPE = [
     flags.DEFINE_enum(
         "precision", None, ["float32", "mixed_bfloat16", "mixed_float16"], "Arithmetic. [float32]"
     ),
-    flags.DEFINE_integer("seed", None, "Decides everything random. [0]", 0),
+    flags.DEFINE_integer("seed", None, "Seed of everything random. [0]", 0),
 ]
 
 
-def recipe_from_flags():
+def recipe_from_flags() -> Recipe:
     """The preset's recipe, or the default one, with the flags that were given.
 
     Raises:
@@ -226,38 +236,40 @@ def recipe_from_flags():
 
     given = {holder.name: holder.value for holder in RECIPE if holder.value is not None}
     if PRESET.value is not None and PRESET.value not in PRESETS:
-        raise ValueError(f"--preset={PRESET.value}: unknown; there are {', '.join(PRESETS)}.")
+        raise ValueError(f"--preset={PRESET.value}: unknown; known are {', '.join(PRESETS)}.")
     if PRESET.value is None and "noise" not in given:
         raise ValueError("--noise is required: --noise=none if the images are noisy already.")
     recipe = dataclasses.replace(PRESETS.get(PRESET.value) or Recipe("none"), **given)
     noise = parse_noise(recipe.noise)
     if noise.kind in RAW_KINDS and recipe.channels != 4:
         raise ValueError(
-            f"--noise={recipe.noise}: is the noise of camera raw; --channels=4 goes with it."
+            f"--noise={recipe.noise}: is the noise of camera raws, which need --channels=4."
         )
     if noise.kind not in (*RAW_KINDS, "none") and recipe.channels == 4:
-        raise ValueError(f"--noise={recipe.noise}: camera raw takes none, raw or poisson_gaussian.")
+        raise ValueError(
+            f"--noise={recipe.noise}: for camera raw it must be none, raw or poisson_gaussian."
+        )
     if noise.kind == "profile" and not holds_raws(DATA_DIR.value):
         raise ValueError(
-            "--noise=profile: is the noise of DNG files, and --data_dir holds no raws."
+            "--noise=profile: takes the noise from DNG files, but --data_dir holds no raws."
         )
     if recipe.method not in FROM_NOISY_IMAGES and noise.kind in ("none", "profile"):
         raise ValueError(
-            f"--method={recipe.method}: needs noise that it knows; --noise={recipe.noise} is none "
-            "that is. For images that are noisy already take one of "
+            f"--method={recipe.method}: must know the noise, which --noise={recipe.noise} does not "
+            "tell. For images that are noisy already use one of "
             f"{', '.join(FROM_NOISY_IMAGES)}."
         )
     if VAL_DIR.value and noise.kind in ("none", "profile"):
         raise ValueError(
-            "--val_dir: is scored with the training's noise added to it, and "
-            f"--noise={recipe.noise} is none that can be."
+            "--val_dir: its images would get the noise of the training images, but "
+            f"--noise={recipe.noise} cannot be added to any."
         )
     if recipe.channels == 2:
         raise ValueError("--channels=2: it must be 1, 3 or 4.")
     return recipe
 
 
-def open_images(recipe):
+def open_images(recipe: Recipe) -> Images:
     """The training images: a folder of pictures, of camera raws, or photographs as raws."""
     from n2n_tf.pipelines.files.image_folder import ImageFolder
     from n2n_tf.pipelines.training import sources
@@ -284,19 +296,19 @@ def open_images(recipe):
 
 
 def _refuse_raws(folder):
-    """A folder of raws and no pictures, without --channels=4, is told what it is."""
+    """Refuses a folder of raws without pictures, unless --channels=4 was given."""
     from n2n_tf.pipelines.files.image_files import SUFFIXES
     from n2n_tf.pipelines.files.listing import files_below
     from n2n_tf.pipelines.training.sources import holds_raws
 
     if holds_raws(folder) and not files_below(folder, SUFFIXES):
         raise ValueError(
-            f"--data_dir={folder}: holds camera raws; --channels=4 --noise=none trains on them."
+            f"--data_dir={folder}: holds camera raws; train on them with --channels=4 --noise=none."
         )
 
 
-def main(arguments):
-    """Opens the data, trains, says what came out; returns the exit status."""
+def main(arguments: list[str]) -> int:
+    """Opens the data, trains, reports where the network is; returns the exit status."""
     if arguments:
         raise app.UsageError(f"Unexpected argument {arguments[0]!r}; folders are given by flags.")
     image_limits.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
@@ -329,7 +341,7 @@ def main(arguments):
     return 0
 
 
-def run():
+def run() -> None:
     """Entry point of `n2n-train`."""
     flags.mark_flags_as_required(["data_dir", "model_dir"])
     program.start(main, "n2n-train", sys.modules[__name__])

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import time
+from collections.abc import Iterable, Sequence
 
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.files.conversions import RESULTS
@@ -29,11 +30,11 @@ class Naming:
     suffix: str = ""
     dump: bool = False
 
-    def is_raw(self, path):
+    def is_raw(self, path: pathlib.Path) -> bool:
         """Whether a file is a camera raw by its suffix, or a sensor dump."""
         return self.dump or path.suffix.lower() in RAW_SUFFIXES
 
-    def name(self, file, root):
+    def name(self, file: pathlib.Path, root: pathlib.Path) -> pathlib.Path:
         """Name of a result below the output folder."""
         relative = file.relative_to(root)
         suffix = relative.suffix
@@ -45,7 +46,13 @@ class Naming:
         return relative.with_name(f"{relative.stem}{self.suffix}{suffix}")
 
 
-def plan(inputs, output, naming=None, overwrite=False, skip_existing=False):
+def plan(
+    inputs: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    naming: Naming | None = None,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+) -> tuple[list[tuple[pathlib.Path, pathlib.Path]], list[pathlib.Path]]:
     """Pairs every input file with the file to write.
 
     Args:
@@ -53,8 +60,8 @@ def plan(inputs, output, naming=None, overwrite=False, skip_existing=False):
         output: a file's path, if `inputs` is one file and `output` has a suffix, does not end in
             "/" and is no folder; else a folder.
         naming: `Naming`.
-        overwrite: bool, whether files that exist are replaced.
-        skip_existing: bool, whether inputs whose results exist are left out.
+        overwrite: whether files that exist are replaced.
+        skip_existing: whether inputs whose results exist are left out.
 
     Returns:
         (list of (input, output), list of inputs left out).
@@ -102,7 +109,7 @@ def _wrong_suffix(source, output, suffixes, naming):
     """What is wrong with an output file of this name, or with its input."""
     if output.suffix.lower() == ".dng":
         return (
-            f"{source}: is no camera raw by its name, and only raws give a DNG; a sensor dump "
+            f"{source}: is not a camera raw by its name, and only raws give a DNG; a sensor dump "
             "needs --raw_shape."
         )
     told = (
@@ -142,11 +149,18 @@ class Summary:
         files: list of dict, one a file: source, target, status, and what is known of it.
     """
 
-    def __init__(self, skipped=()):
+    def __init__(self, skipped: Iterable[pathlib.Path] = ()) -> None:
         self.files = [{"source": str(path), "status": "skipped"} for path in skipped]
         self._begun = time.monotonic()
 
-    def done(self, source, target, megapixels, notes, seconds):
+    def done(
+        self,
+        source: pathlib.Path,
+        target: pathlib.Path,
+        megapixels: float,
+        notes: Iterable[str],
+        seconds: float,
+    ) -> None:
         """Notes a result."""
         self.files.append(
             {
@@ -159,20 +173,20 @@ class Summary:
             }
         )
 
-    def failed(self, source, error):
+    def failed(self, source: pathlib.Path, error: str) -> None:
         """Notes a file that gave none."""
         self.files.append({"source": str(source), "status": "failed", "error": error})
 
-    def count(self, status):
+    def count(self, status: str) -> int:
         """How many files are "done", "failed" or "skipped"."""
         return sum(file["status"] == status for file in self.files)
 
     @property
-    def megapixels(self):
+    def megapixels(self) -> float:
         """Of all results."""
         return sum(file.get("megapixels", 0) for file in self.files)
 
-    def line(self, total, output):
+    def line(self, total: int, output: str | os.PathLike) -> str:
         """The sentence at the end."""
         images = "image" if total == 1 else "images"
         text = f"{self.count('done')} of {total} {images} denoised into {output}"
@@ -180,7 +194,7 @@ class Summary:
             text += f"; {skipped} skipped, whose results exist"
         return text
 
-    def write(self, path):
+    def write(self, path: str | os.PathLike) -> None:
         """Writes all of it as JSON."""
         seconds = time.monotonic() - self._begun
         write_json(

@@ -147,7 +147,7 @@ class Denoiser:
         """One image [height, width, channels]."""
         floats = to_float(image, white_level)
         if not np.isfinite(floats).all():
-            raise ValueError("The image holds NaN or infinite pixels; mend or mask them first.")
+            raise ValueError("The image holds NaN or infinite pixels; correct or mask them first.")
         denoised = self._denoise(floats, progress)
         if not np.isfinite(denoised).all():
             raise ModelError(

@@ -1,5 +1,11 @@
 """Whole image files: read plane by plane, denoised, written as it goes."""
 
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from n2n_tf.model_files.info import ModelError
@@ -8,12 +14,25 @@ from n2n_tf.pipelines.files.image_limits import ImageFileError
 from n2n_tf.pipelines.files.planes import denoise_plane
 from n2n_tf.pipelines.files.stacks import open_planes
 
+if TYPE_CHECKING:
+    from n2n_tf.denoising.denoiser import Denoiser
+    from n2n_tf.pipelines.files.array_planes import ArrayPlanes
+    from n2n_tf.pipelines.files.picture_planes import PicturePlanes
+    from n2n_tf.pipelines.files.tiff_planes import TiffPlanes
+
 _EXACT = 2**24  # integers up to this are floats of 32 bits too
 
 
 def denoise_file(
-    source, target, denoiser_for, axes=None, overwrite=False, progress=None, watch=None, **how
-):
+    source: pathlib.Path,
+    target: pathlib.Path,
+    denoiser_for: Callable[[str], Denoiser],
+    axes: str | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    watch: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
+    **how: Any,
+) -> tuple[float, list[str]]:
     """Denoises every plane of an image file into a file of the same kind.
 
     Every colour image and every channel is denoised on its own; transparency stays. A file of many
@@ -24,11 +43,11 @@ def denoise_file(
         target: path of the file to write; its suffix decides the format.
         denoiser_for: callable("gray" or "RGB") -> `Denoiser`.
         axes: None or the user's words for the axes of the file.
-        overwrite: bool, whether an existing file is replaced.
+        overwrite: whether an existing file is replaced.
         progress: None or callable(done, total): tiles of all planes.
         watch: None or callable(words for the plane, pixels before, pixels after), called for the
             first colour image or channel of the middle plane.
-        how: arguments of `Denoiser.__call__`.
+        **how: arguments of `Denoiser.__call__`.
 
     Returns:
         (megapixels, notes): float, pixels of all planes and channels; list of str, what the result
@@ -61,7 +80,7 @@ def denoise_file(
     return pixels / 1e6, planes.notes
 
 
-def check_result(planes, target):
+def check_result(planes: ArrayPlanes | PicturePlanes | TiffPlanes, target: pathlib.Path) -> None:
     """Raises ImageFileError, before any work, if another format cannot hold the planes."""
     from n2n_tf.pipelines.files.image_files import check_format
 
@@ -86,7 +105,14 @@ class _Steps:
         return lambda done, tiles: self._progress(at * tiles + done, self._of * tiles)
 
 
-def denoise_pixels(denoiser, pixels, white, progress=None, white_level=None, **how):
+def denoise_pixels(
+    denoiser: Denoiser,
+    pixels: np.ndarray,
+    white: float,
+    progress: Callable[[int, int], None] | None = None,
+    white_level: float | None = None,
+    **how: Any,
+) -> np.ndarray:
     """Denoises an image of any type, in its own units, and gives the same type back.
 
     What a network takes away is found in 32-bit floats and subtracted in the type of the file, so
@@ -96,7 +122,9 @@ def denoise_pixels(denoiser, pixels, white, progress=None, white_level=None, **h
         denoiser: `Denoiser`.
         pixels: array [height, width, 1 or 3] of integers up to 32 bits or floats.
         white: the largest value that may be written, e.g. 4095.
-        progress, white_level, how: as for `Denoiser.__call__`.
+        progress: as for `Denoiser.__call__`.
+        white_level: likewise.
+        **how: likewise.
 
     Returns:
         array like `pixels`.

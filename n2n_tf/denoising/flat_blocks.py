@@ -34,12 +34,12 @@ class Blocks:
     middle: np.ndarray
     high: np.ndarray
 
-    def flattest(self, count):
+    def flattest(self, count: int) -> np.ndarray:
         """Indices of the `count` blocks with the least energy at low frequencies."""
         return np.argsort(self.low, kind="stable")[:count]
 
 
-def block_pixels(plane):
+def block_pixels(plane: np.ndarray) -> tuple[np.ndarray, int]:
     """Evenly chosen, overlapping blocks without NaN or infinity.
 
     Returns:
@@ -55,14 +55,14 @@ def block_pixels(plane):
     return pixels[np.isfinite(pixels).all(1)].astype(np.float64), step
 
 
-def measure(pixels):
+def measure(pixels: np.ndarray) -> Blocks:
     """float64 [blocks, 64] -> `Blocks`."""
     level = pixels.mean(1)
     pixels = pixels - level[:, None]
     return Blocks(level, *(np.square(pixels @ basis).mean(1) for basis in _bases()))
 
 
-def whitened(blocks):
+def whitened(blocks: Blocks) -> tuple[float, Blocks]:
     """Tells correlated noise, and gives the energies that the same noise had if it were white.
 
     Texture weakens high frequencies beside middle ones, as correlation does, but nothing makes them
@@ -91,10 +91,14 @@ def whitened(blocks):
     )
 
 
-def before_clipping(blocks, line, ends):
+def before_clipping(
+    blocks: Blocks, line: tuple[float, float], ends: tuple[float | None, float | None]
+) -> tuple[np.ndarray, np.ndarray]:
     """What clipping did to blocks, if noise of variance `line` (gain, read) was clipped.
 
     Args:
+        blocks: as they were found.
+        line: (gain, read).
         ends: the lowest and the highest level, each None if nothing was clipped there.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Detail that a network took away together with weak noise, told from the noise and put back."""
+"""Detail that a network took away with weak noise, told apart from the noise and put back."""
 
 import numpy as np
 

@@ -122,7 +122,7 @@ def _of_blocks(pixels, step):
     if _of_few_values(pixels, constant, 0):
         return _NONE
     read = blocks.high[blocks.flattest(200)].mean()
-    reason = "no place is flat enough to tell noise from detail, so there may be less"
+    reason = "no place is flat enough to tell noise from detail, so there may be less noise"
     return NoiseEstimate((0.0,), (read,), correlation, 0.2, (reason,))
 
 

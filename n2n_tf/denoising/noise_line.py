@@ -2,7 +2,7 @@
 
 Blocks are chosen by a line and the line is fitted to the chosen ones, in turn, until nothing
 changes (X. Liu et al., IEEE TIP 22(12), 2013, do so for one variance). The simplest line that
-explains the blocks is taken, and clipped noise is told from counts that cannot be below zero
+explains the blocks is taken, and clipped noise is recognised by counts that cannot be below zero
 (clipping as in A. Foi et al., IEEE TIP 17(10), 2008).
 """
 
@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from n2n_tf.denoising.flat_blocks import before_clipping
+from n2n_tf.denoising.flat_blocks import Blocks, before_clipping
 
 LEAST_BLOCKS = 40  # flat ones, for a line through them
 SPIKE = (
@@ -30,13 +30,13 @@ class Line:
     misfit: float
 
 
-def best_line(blocks, pixels, flatness):
+def best_line(blocks: Blocks, pixels: np.ndarray, flatness: float) -> Line | None:
     """Fits a line to the flat blocks of a channel.
 
     Args:
         blocks: `Blocks`.
         pixels: float64 [blocks, 64], of constant blocks too.
-        flatness: float, energy of a flat block's low frequencies at most, in variances.
+        flatness: energy of a flat block's low frequencies at most, in variances.
 
     Returns:
         `Line`, or None if too few blocks are flat.
@@ -54,7 +54,7 @@ def best_line(blocks, pixels, flatness):
     return line
 
 
-def floor_line(blocks):
+def floor_line(blocks: Blocks) -> tuple[float, float]:
     """A line below which the flattest blocks of hardly any range of level lie -> (gain, read)."""
     ranges = int(np.clip(len(blocks.level) // 100, 1, 16))
     at, floor = [], []

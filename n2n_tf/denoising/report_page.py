@@ -39,21 +39,22 @@ class Report:
         folder: where `report.html` goes; made if there is none.
     """
 
-    def __init__(self, folder: pathlib.Path | str):
+    def __init__(self, folder: pathlib.Path | str) -> None:
         self.path = pathlib.Path(folder) / PAGE
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._looks = []
 
-    def add(self, name: str, before: np.ndarray, after: np.ndarray):
+    def add(self, name: str, before: np.ndarray, after: np.ndarray) -> None:
         """Adds a picture.
 
         Args:
             name: of the file, and plane.
-            before, after: [height, width, 1 or 3] of one type.
+            before: [height, width, 1 or 3].
+            after: the same of the same type.
         """
         self._looks.append(look(name, before, after))
 
-    def write(self):
+    def write(self) -> None:
         """Writes the page, whole or not at all; one that is there is replaced."""
         parts = "\n".join(_section(n, one) for n, one in enumerate(self._looks))
         with atomic_file(self.path, overwrite=True) as temporary:

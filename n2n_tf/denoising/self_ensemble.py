@@ -1,6 +1,7 @@
 """One picture denoised in its eight orientations, and the mean of the results turned back."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -23,10 +24,10 @@ class SelfEnsemble:
         [[0, 1, 2], [3, 4, 5]]
     """
 
-    def __init__(self, denoiser: Denoiser):
+    def __init__(self, denoiser: Denoiser) -> None:
         self._denoiser = denoiser
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._denoiser, name)
 
     def __call__(
@@ -34,7 +35,7 @@ class SelfEnsemble:
         image: np.ndarray,
         white_level: float | None = None,
         progress: Callable[[int, int], None] | None = None,
-        **how,
+        **how: Any,
     ) -> np.ndarray:
         """As `Denoiser.__call__`, in eight times its time."""
         total = np.zeros(image.shape, np.float64)

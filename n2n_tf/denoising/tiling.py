@@ -67,7 +67,8 @@ def plan_tiles(height: int, width: int, tiling: Tiling) -> list[Tile]:
     """Plans windows that cover an image so that every pixel is written by exactly one of them.
 
     Args:
-        height, width: size of the image in pixels, multiples of `tiling.size_multiple`.
+        height: of the image in pixels, a multiple of `tiling.size_multiple`.
+        width: likewise.
         tiling: `Tiling`.
 
     Returns:

@@ -15,7 +15,7 @@ import numpy as np
 
 from n2n_tf.pipelines.files.image_files import to_integer
 
-PATCHES, STRIDE = (8, 5, 3), 3  # of the noise estimate, in pixels
+PATCHES = ((8, 3), (5, 3), (3, 1))  # of the noise estimate: side and stride in pixels
 PATCHES_PER_NUMBER = 4  # and how many of them at least, for each number that a patch holds
 FINEST_STEP = 1e-3  # between two counts; images of more than 1,000 photons at white are Gaussian
 
@@ -41,15 +41,15 @@ def pca_sigma(image: np.ndarray) -> float:
         >>> round(pca_sigma(noise), 1)
         0.1
     """
-    least = 2 * PATCHES[0]
+    least = 2 * PATCHES[0][0]
     if min(image.shape[:2]) < least:
         raise ValueError(
             f"The noise of an image is estimated from {least} x {least} pixels or more. Received: "
             f"{image.shape[1]} x {image.shape[0]}."
         )
-    for side in PATCHES:
+    for side, stride in PATCHES:
         windows = np.lib.stride_tricks.sliding_window_view(image, (side, side), axis=(0, 1))
-        patches = windows[::STRIDE, ::STRIDE].reshape(-1, side * side * image.shape[2])
+        patches = windows[::stride, ::stride].reshape(-1, side * side * image.shape[2])
         if len(patches) >= PATCHES_PER_NUMBER * patches.shape[1]:
             break
     values = np.linalg.eigvalsh(np.cov(patches.astype(np.float64), rowvar=False))  # ascending
@@ -111,7 +111,7 @@ def photons_at_white(image: np.ndarray) -> float:
     counts = np.asarray(image, np.float64) / step
     if not np.abs(counts - np.rint(counts)).max() < 0.05:
         raise ValueError(
-            "The pixels are no photon counts divided by one number, so the number cannot be told; "
+            "The pixels are not photon counts divided by one number, so it cannot be found; "
             "Anscombe's transform is for Poisson noise."
         )
     return float(1.0 / step)

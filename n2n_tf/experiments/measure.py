@@ -19,6 +19,7 @@ from n2n_tf.method.one_image import deep_image_prior, self2self
 from n2n_tf.networks.unet import SIZE_MULTIPLE, unet
 from n2n_tf.pipelines.noise.synthetic import parse_noise
 from n2n_tf.pipelines.sidd.blocks import evaluate_blocks
+from n2n_tf.training.data import Images
 from n2n_tf.training.recipes import Recipe, known_law
 from n2n_tf.training.run import train
 
@@ -34,7 +35,7 @@ class Repeated:
         count: how many they shall be.
     """
 
-    def __init__(self, images, count: int) -> None:
+    def __init__(self, images: Images, count: int) -> None:
         self._images, self._count = images, count
         # The same name for the same image: a frozen noise field belongs to a name.
         self.names = [images.names[i % len(images)] for i in range(count)]

@@ -10,6 +10,11 @@ from n2n_tf.experiments import tables
 from n2n_tf.experiments.plan import NOISES, Experiment
 
 ZOOM, SCALE = 64, 4  # side of the enlarged window in pixels, and how much it is enlarged
+# Nothing is fetched from anywhere, whatever a file name or a picture may hold.
+_POLICY = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+    "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
+)
 _STYLE = """
 :root{--ink:#1d1d1f;--soft:#6b6b70;--line:#e2e2e6;--ours:#2a6fdb;--paper:#c9ccd3}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);max-width:1100px;margin:2rem auto;
@@ -53,7 +58,7 @@ def page(record: dict, experiment: Experiment, folder: pathlib.Path) -> str:
     parts.append(f"<p>{_text(tables.conditions(record))}</p>")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width">'
+        f'<meta name="viewport" content="width=device-width">{_POLICY}'
         f"<title>{_text(record['title'])}</title><style>{_STYLE}</style>"
         f"<body>{''.join(parts)}<script>{_SCRIPT}</script></body></html>\n"
     )

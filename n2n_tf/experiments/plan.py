@@ -102,13 +102,14 @@ _SMALL = {
     "learning_rate": 1e-3,
     "holdout": 0.0,
 }
+_SHORT = _SMALL | {"features": 8, "patch_size": 64, "learning_rate": 4e-3}
 BUDGETS = {
     "smoke": Budget(
         20,
         1,
         1,
         20,
-        _recipe(features=8, patch_size=64, batch_size=2, **_SMALL),
+        _recipe(batch_size=2, **_SHORT),
         "Too small to mean anything: it shows that everything runs.",
     ),
     "minutes": Budget(
@@ -116,7 +117,7 @@ BUDGETS = {
         4,
         1,
         200,
-        _recipe(features=8, patch_size=64, batch_size=8, **_SMALL),
+        _recipe(batch_size=8, **_SHORT),
         "Far too small to rank methods by tenths of a decibel: it shows what learns fast.",
     ),
     "hours": Budget(

@@ -84,7 +84,7 @@ def _record(name, experiment, shop, sets, path):
         rows = there["rows"]
         kept = [there[key] == record[key] for key in ("experiment", "budget", "data", "seeds")]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: is no record of an experiment; move it away.") from error
+        raise ValueError(f"{path}: is not a record of an experiment; move it away.") from error
     if not all(kept):
         raise ValueError(
             f"{path}: holds rows of another budget, other data or another seed; give another "

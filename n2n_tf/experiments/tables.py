@@ -77,7 +77,7 @@ def _table(record, experiment, noise):
 
 
 def measured_text(figures: dict | None) -> str:
-    """ "31.87 / 0.868", or a dash."""
+    """As "31.87 / 0.868", or a dash."""
     return f"{figures['psnr']:.2f} / {figures['ssim']:.3f}" if figures else "-"
 
 

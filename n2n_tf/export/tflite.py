@@ -63,11 +63,11 @@ class Variant:
         mosaic = self.input == "bayer_mosaic"
         if mosaic and info.channels != 4:
             raise ValueError(
-                f"a network of {info.channels} channels takes no sensor mosaic; train one with "
+                f"a network of {info.channels} channels cannot take a mosaic; train one with "
                 "--channels 4."
             )
         if self.input == "rgb_uint8" and info.channels != 3:
-            raise ValueError(f"a network of {info.channels} channels takes no RGB pixels.")
+            raise ValueError(f"a network of {info.channels} channels cannot take RGB pixels.")
         if (
             mosaic
             and self.precision in CALIBRATED
@@ -102,8 +102,8 @@ class Variant:
             if side % multiple or side <= 0:
                 below, above = side // multiple * multiple, round_up(side + 1, multiple)
                 raise ValueError(
-                    f"a side of {side} pixels is no multiple of {multiple}, as this network needs; "
-                    f"{f'{below} and ' if below else ''}{above} are."
+                    f"a side of {side} pixels is not a multiple of {multiple}, as this network "
+                    f"needs; {f'{below} and ' if below else ''}{above} are."
                 )
         return self.size and tuple(side // (2 if mosaic else 1) for side in self.size)
 

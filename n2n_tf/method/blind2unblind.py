@@ -10,7 +10,7 @@ from n2n_tf.method.one_loss import OneLoss
 
 # Weights of the pixels around a hidden one, those at corners half; the pixel itself takes no part.
 _AROUND = np.float32([[0.5, 1.0, 0.5], [1.0, 0.0, 1.0], [0.5, 1.0, 0.5]]) / 6
-LEAST, MOST = 2.0, 20.0  # lambda at the beginning and at the end of a training
+LEAST, MOST = 2.0, 20.0  # lambda at the beginning and at the end of a training run
 
 
 @keras.saving.register_keras_serializable("n2n_tf")

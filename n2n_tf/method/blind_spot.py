@@ -55,7 +55,7 @@ def parts_of(network: keras.Model) -> keras.Model:
     names = {layer.name for layer in network.layers}
     if missing := {"mean", "factor", "law"} - names:
         raise ValueError(
-            f"Network {network.name!r} is no blind-spot network: it has no layer "
+            f"Network {network.name!r} is not a blind-spot network: it has no layer "
             f"{', '.join(sorted(missing))}. Take blind_spot_unet or blind_spot_dilated."
         )
     outputs = [network.get_layer(name).output for name in ("mean", "factor", "law")]
@@ -63,7 +63,7 @@ def parts_of(network: keras.Model) -> keras.Model:
 
 
 def mean_network(network: keras.Model) -> keras.Model:
-    """What is told from the surroundings alone, without the pixel itself: the paper's "-mu"."""
+    """What is known from the surroundings alone, without the pixel itself: the paper's "-mu"."""
     return keras.Model(network.input, network.get_layer("mean").output, name=network.name)
 
 

@@ -13,7 +13,7 @@ RADIUS = 2  # pixels: another of the 5 x 5 around takes its place
 class Noise2Void(OneLoss):
     """Blind spots made by masking: loss = mean over hidden pixels of (f(y with them hidden) - y)^2.
 
-    Noise that is independent from pixel to pixel cannot be told from the surroundings, so what is
+    Noise that is independent from pixel to pixel cannot be found from the surroundings, so what is
     learned is the mean of the signal given them; the pixel itself is never used, not at the end
     either, which costs decibels.
 

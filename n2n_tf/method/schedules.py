@@ -48,7 +48,7 @@ class PaperSchedule(keras.callbacks.Callback):
     """Sets gamma and the learning rate at the beginning of every epoch of `fit`.
 
     Args:
-        epochs: length of the whole training in epochs, also of a training that continues.
+        epochs: length of the whole training in epochs, also of a training run that continues.
         learning_rate: float, of the first epoch. None leaves the optimizer's alone.
         gamma: weight of the regularisation in the last epoch.
         gamma_delay: share of the epochs at the beginning that do without it, see `gamma_at`.
@@ -100,7 +100,7 @@ class CosineSchedule(keras.callbacks.Callback):
     """Sets the learning rate before every step of `fit`, by the steps that the optimizer counts.
 
     Args:
-        steps: length of the whole training in steps, also of a training that continues.
+        steps: length of the whole training in steps, also of a training run that continues.
         learning_rate: the highest.
     """
 

@@ -38,7 +38,7 @@ def describe(network: keras.Model, **more: Any) -> ModelInfo:
 
     Raises:
         ModelError: if the network takes no image of any size or returns another shape, or its reach
-            cannot be told and `more` does not give it.
+            cannot be found and `more` does not give it.
     """
     shape = getattr(network, "input_shape", None)
     images = isinstance(shape, tuple) and len(shape) == 4 and isinstance(shape[3], int)
@@ -92,7 +92,7 @@ def load_network(path: str | os.PathLike) -> keras.Model:
     import n2n_tf.method.trainer  # noqa: F401, lets Keras know the class of a saved trainer
 
     if not zipfile.is_zipfile(path):
-        raise ModelError(f"{path}: damaged, truncated or no .keras file at all.")
+        raise ModelError(f"{path}: damaged, truncated or not a .keras file at all.")
     try:
         _check_archive(path)
         network = keras.models.load_model(path, compile=False, safe_mode=True)

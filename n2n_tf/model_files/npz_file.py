@@ -45,7 +45,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except ModelError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise many types on damaged files
-        raise ModelError(f"{path}: damaged or no .npz file ({first_line(error)}).") from error
+        raise ModelError(f"{path}: damaged or not an .npz file ({first_line(error)}).") from error
     return {name: _finite_floats(array, name, path) for name, array in arrays.items()}
 
 

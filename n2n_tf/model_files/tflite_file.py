@@ -64,9 +64,9 @@ def _info_inside(path):
             held = json.loads(archive.read(INFO_FILE))
     except Exception as error:  # damaged archives raise many types
         raise ModelError(
-            f"{path}: is no .tflite file of n2n-export: it holds no {INFO_FILE}, which says what "
-            "to feed it. Files of other programs cannot be used; give the network they were made "
-            "from."
+            f"{path}: is not a .tflite file of n2n-export: it holds no {INFO_FILE}, which "
+            "describes its input. Files of other programs cannot be used; give the network they "
+            "were made from."
         ) from error
     return ModelInfo.from_json(held, path)
 

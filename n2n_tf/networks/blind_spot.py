@@ -8,7 +8,7 @@ Two ways to such a body, one head:
                         3x3 and dilation 2, 5x5 and dilation 3
 
 The head gives for each pixel a mean and a covariance of the clean colour; with the variance of the
-noise, known or told by a small network of its own, the output is the posterior mean, in which the
+noise, known or found by a small network of its own, the output is the posterior mean, in which the
 pixel itself takes part after all:
 
     denoised = mean + C (C + N)^-1 (y - mean)      C = A A^T, N = diag(shot * mean + read)

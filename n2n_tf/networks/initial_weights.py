@@ -17,7 +17,7 @@ def transfer(network: keras.Model, source: keras.Model) -> None:
 
     Images of other channels are converted on the way: the network then answers as `source` does
     between two conversions, folded into its first and last kernels (the input that a residual
-    network adds to its output is not converted). That is where a training may start, no denoiser
+    network adds to its output is not converted). That is where a run may start, no denoiser
     yet: the noise of a gray image made RGB is the same in all three channels.
 
     Args:

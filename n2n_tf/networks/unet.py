@@ -30,9 +30,9 @@ def unet(
         tail_features: int, width of the last stage. Default `2 * features`, which is the official
             code's constant 96 at 48 features.
         init_scale: factor on He-normal initial kernels. 0.1 in the official code; with 1.0
-            short trainings start faster.
+            short training runs start faster.
         residual: add the input to the output. Not in the paper: the network then begins near
-            the identity instead of learning it, which short trainings do not get to.
+            the identity instead of learning it, which short training runs do not get to.
         dropout: float in [0, 1), share of what every layer of the decoder takes that is left out in
             training, as `n2n_tf.method.one_image.self2self` wants it.
 

@@ -26,7 +26,7 @@ def add_model(
     overwrite: bool = False,
     measure: Callable[[pathlib.Path], list[dict[str, Any]]] | None = None,
 ) -> pathlib.Path:
-    """Puts the network of a training into saved_models/, with a model.json that tells its story.
+    """Puts the network of a run into saved_models/, with a model.json that describes its training.
 
     All files of the model change places at once: no network lies beside another's figures.
 
@@ -58,7 +58,7 @@ def add_model(
     if denoiser.info.epochs != recipe["epochs"]:
         raise ModelError(
             f"{source}: {denoiser.info.epochs} of {recipe['epochs']} epochs are done; let "
-            "the training come to its end."
+            "the run finish."
         )
     network = denoiser.network
     images = record["data"]["images"] - len(record["data"].get("held_out", []))
@@ -123,7 +123,7 @@ def _seconds(source):
     """Seconds that a training run took, all its parts together, from its newest checkpoint."""
     newest = max((source / "checkpoints").glob("*.json"), default=None)
     if newest is None:
-        raise ModelError(f"{source}/checkpoints: holds no checkpoint, which tells the hours.")
+        raise ModelError(f"{source}/checkpoints: holds no checkpoint, which records the hours.")
     return read_json(newest).get("seconds", 0.0)
 
 
@@ -136,7 +136,7 @@ def _start(initial_model):
 
 
 def _command(argv):
-    """The command of a training as others would type it, without the folders of this machine."""
+    """The command of a run as others would type it, without the folders of this machine."""
     words = list(argv[1:])
     lines = ["n2n-train"]
     while words:

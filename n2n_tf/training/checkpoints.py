@@ -1,4 +1,4 @@
-"""All of a training's state in files that are either whole and checked, or ignored."""
+"""All of a training run's state in files that are either whole and checked, or ignored."""
 
 import hashlib
 import json
@@ -7,10 +7,13 @@ import pathlib
 import re
 import time
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.pipelines.files.atomic_files import atomic_file, remove_leftovers, write_json
 from n2n_tf.training.errors import TrainingError
 
@@ -18,7 +21,7 @@ from n2n_tf.training.errors import TrainingError
 WRITE_ERRORS = (OSError, RuntimeError, tf.errors.OpError)
 
 
-def parse_interval(text):
+def parse_interval(text: str) -> tuple[float, None] | tuple[None, int]:
     """Reads how often a checkpoint is written within an epoch.
 
     Args:
@@ -40,7 +43,7 @@ def parse_interval(text):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves all of a training's state: weights, optimizer, step, running means, history.
+    """Saves all of a training run's state: weights, optimizer, step, running means, history.
 
     Two files per checkpoint, written whole or not at all: the state, then a JSON file that names
     its step and the checksum of both, and so makes it valid. The newest two are kept. One is
@@ -48,9 +51,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         folder: where the files lie.
-        per_epoch: int, steps in an epoch.
+        per_epoch: steps in an epoch.
         every: how often one is written within an epoch, as `parse_interval` reads it.
-        writes: bool, False for a worker beside the one that writes: it only restores.
+        writes: False for a worker beside the one that writes: it only restores.
 
     Attributes:
         step: int, steps done.
@@ -59,7 +62,9 @@ class Checkpoint(keras.callbacks.Callback):
         seconds: float, time spent in steps, validation and saving, before this process and in it.
     """
 
-    def __init__(self, folder, per_epoch, every, writes=True):
+    def __init__(
+        self, folder: str | os.PathLike, per_epoch: int, every: str, writes: bool = True
+    ) -> None:
         super().__init__()
         self.folder, self.per_epoch, self.writes = pathlib.Path(folder), per_epoch, writes
         self._seconds, self._steps = parse_interval(every)
@@ -70,15 +75,15 @@ class Checkpoint(keras.callbacks.Callback):
         self._seconds_before, self._began = 0.0, None
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         """See the class."""
         return self._seconds_before + (time.monotonic() - self._began if self._began else 0.0)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock."""
         self._began = self._began or time.monotonic()
 
-    def clean(self):
+    def clean(self) -> None:
         """Removes what a process that was killed in the midst of writing left behind."""
         remove_leftovers(self.folder)
         for state in self._files(".weights.h5"):
@@ -90,7 +95,7 @@ class Checkpoint(keras.callbacks.Callback):
         ours = re.compile(r"[0-9]{9,}" + re.escape(suffix))
         return sorted(path for path in self.folder.iterdir() if ours.fullmatch(path.name))
 
-    def restore(self, model, report):
+    def restore(self, model: Neighbor2Neighbor, report: Callable[[str], None]) -> bool:
         """Restores the newest undamaged checkpoint.
 
         Returns:
@@ -121,7 +126,7 @@ class Checkpoint(keras.callbacks.Callback):
         if files:
             raise TrainingError(
                 f"{self.folder}: all {len(files)} checkpoints are damaged. Nothing was changed: "
-                "restore one from a backup, or begin anew in another model_dir."
+                "restore one from a backup, or start over in another model_dir."
             )
         return False
 
@@ -135,8 +140,8 @@ class Checkpoint(keras.callbacks.Callback):
             raise
         except OSError as error:
             raise TrainingError(
-                f"{state}: cannot be read ({reason_of(error)}). Nothing was changed: mend the disk "
-                "and repeat the command."
+                f"{state}: cannot be read ({reason_of(error)}). Nothing was changed: repair the "
+                "disk and run the same command again."
             ) from error
         except Exception as error:  # Keras and h5py raise many types
             raise TrainingError(
@@ -144,12 +149,12 @@ class Checkpoint(keras.callbacks.Callback):
                 f"ask for ({reason_of(error)})."
             ) from error
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Gives an interrupted epoch its running means back, after Keras has reset them."""
         assign_means(self.model, self._means)
         self._means = {}
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts the step and saves if it is time."""
         self.step += 1
         if self.step % self.per_epoch == 0:
@@ -158,17 +163,17 @@ class Checkpoint(keras.callbacks.Callback):
         if late or (self._steps and self.step % self._steps == 0):
             self.save_within_epoch()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves, with the epoch's figures added to the history."""
         self.history.append({"epoch": epoch + 1} | {k: float(v) for k, v in logs.items()})
         self.save()
 
-    def save_within_epoch(self):
+    def save_within_epoch(self) -> None:
         """Saves after a step that is not the last of its epoch; of a step saved, does nothing."""
         if self.step != self.saved_step:
             self.save(means_of(self.model))
 
-    def save(self, means=None):
+    def save(self, means: dict[str, list[float]] | None = None) -> None:
         """Saves the state as it is now.
 
         Raises:
@@ -187,12 +192,12 @@ class Checkpoint(keras.callbacks.Callback):
         except WRITE_ERRORS as error:
             raise TrainingError(
                 f"{self.folder}: the checkpoint of step {self.step} cannot be written "
-                f"({reason_of(error)}). {self._last_saved()} Make room or mend the disk; "
-                "the same command continues."
+                f"({reason_of(error)}). {self._last_saved()} Make room or repair the disk, "
+                "then run the same command again."
             ) from error
         self._saved_at, self.saved_step = time.monotonic(), self.step
 
-    def roll_back(self, model, report):
+    def roll_back(self, model: Neighbor2Neighbor, report: Callable[[str], None]) -> None:
         """Restores the newest checkpoint and counts that in it, so that a resume knows of it."""
         count = self.rollbacks + 1
         self.restore(model, report)
@@ -216,13 +221,13 @@ class Checkpoint(keras.callbacks.Callback):
         return f"The one of step {self.saved_step} is untouched."
 
 
-def reason_of(error):
+def reason_of(error: BaseException) -> str:
     """What went wrong in writing, in one line: the system's words if there are any."""
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else str(error).partition("\n")[0]
 
 
-def means_of(model):
+def means_of(model: Neighbor2Neighbor) -> dict[str, list[float]]:
     """The state of a model's running means, for JSON."""
     return {
         name: [float(variable.numpy()) for variable in mean.variables]
@@ -230,7 +235,7 @@ def means_of(model):
     }
 
 
-def assign_means(model, means):
+def assign_means(model: Neighbor2Neighbor, means: dict[str, list[float]]) -> None:
     """Assigns what `means_of` gave."""
     for name, values in means.items():
         for variable, value in zip(model.means[name].variables, values, strict=True):

@@ -1,6 +1,8 @@
 """What an epoch is judged by: scores on clean images, or a loss on noisy ones held out."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,13 +17,16 @@ from n2n_tf.pipelines.files.image_files import to_float
 from n2n_tf.pipelines.noise.synthetic import add_noise, parse_noise
 from n2n_tf.pipelines.raw.unprocess import viewable
 from n2n_tf.pipelines.training.batches import frozen_seed
+from n2n_tf.pipelines.training.holdout import Subset
 from n2n_tf.pipelines.training.sources import preparation
 from n2n_tf.training.data import batches_of
+from n2n_tf.training.recipes import Recipe
 
 
 class Figures(keras.callbacks.Callback):
-    """Completes an epoch's logs: `learning_rate`, and what validation there is. Goes before the
-    callbacks that save and report.
+    """Completes an epoch's logs: `learning_rate`, and what validation there is.
+
+    Goes before the callbacks that save and report.
 
     With clean images: `val_psnr` and `val_ssim` under the training's own noise, the same
     realisation every epoch. With images held out: `val_loss`, see `held_out_loss`.
@@ -37,7 +42,14 @@ class Figures(keras.callbacks.Callback):
             the clean images, or noisy | denoised of the first training image.
     """
 
-    def __init__(self, recipe, images, held_out, validation, network):
+    def __init__(
+        self,
+        recipe: Recipe,
+        images: Subset,
+        held_out: Subset,
+        validation: Sequence[tuple[str, np.ndarray]],
+        network: keras.Model,
+    ) -> None:
         super().__init__()
         self.recipe, self.images, self.validation = recipe, images, validation
         self.noise, self._denoise = parse_noise(recipe.noise), Denoiser.load(network)
@@ -46,7 +58,7 @@ class Figures(keras.callbacks.Callback):
         self._first = None if validation else self._first_noisy()
         self.pictures = {}
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds to the logs of later callbacks."""
         # TensorFlow's graph optimizer rewrites the sum in the step, not twice in the same way: the
         # last bit of its mean differs from process to process. Those of its terms do not.
@@ -58,7 +70,7 @@ class Figures(keras.callbacks.Callback):
             logs["val_loss"] = self._held_out_loss()
         logs.update(self.look())
 
-    def look(self):
+    def look(self) -> dict[str, float]:
         """Denoises what is shown: renews `pictures`; returns the scores."""
         if not self.validation:
             pair = np.concatenate([self._first, self._denoise(self._first)], axis=1)
@@ -85,7 +97,7 @@ class Figures(keras.callbacks.Callback):
         return np.asarray(add_noise(crop, self.noise, seed))
 
 
-def held_out_loss(recipe, images, network):
+def held_out_loss(recipe: Recipe, images: Subset, network: keras.Model) -> Callable[[], float]:
     """The training's own loss on images that it never sees, for which no clean image is needed.
 
     One crop of each image with one noise and one sub-sampler, the same in every epoch, and the

@@ -4,7 +4,7 @@ import signal
 
 
 class TrainingError(ValueError):
-    """A training that cannot start or continue; the message says why and what to do."""
+    """A run that cannot start or resume; the message says why and what to do."""
 
 
 class BadStep(ArithmeticError):
@@ -12,15 +12,15 @@ class BadStep(ArithmeticError):
 
 
 class TrainingStopped(Exception):
-    """A training that a signal ended after a step, and that was saved.
+    """A run that a signal ended after a step, and that was saved.
 
     Attributes:
         status: int, the exit status for it, 130 for Ctrl-C, 143 for SIGTERM.
     """
 
-    def __init__(self, number, step):
+    def __init__(self, number: int, step: int) -> None:
         super().__init__(
             f"stopped by {signal.Signals(number).name} after step {step}, which is saved. "
-            "The same command again continues."
+            "Run the same command again to resume."
         )
         self.status = 128 + number

@@ -1,12 +1,17 @@
-"""The network that a training leaves: averaged if that was asked for, and written every epoch."""
+"""The network that a training run leaves: averaged if asked for, and written every epoch."""
+
+import pathlib
+from typing import Any
 
 import keras
 
 import n2n_tf
+from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.model_files.keras_file import describe, save_network
+from n2n_tf.training.recipes import Recipe
 
 
-def optimizer_of(model):
+def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
     """The optimizer itself, without the loss scaling that mixed_float16 wraps around it."""
     return getattr(model.optimizer, "inner_optimizer", model.optimizer)
 
@@ -21,16 +26,16 @@ class FinalNetwork(keras.callbacks.Callback):
         network: functional `keras.Model`, up to date at the beginning and after every epoch.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Neighbor2Neighbor) -> None:
         super().__init__()
         averages = optimizer_of(model).use_ema
         self.network = keras.models.clone_model(model.network) if averages else model.network
 
-    def on_train_begin(self, logs=None):
-        """Takes the averages of a training that continues."""
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Takes the averages of a training run that continues."""
         self.on_epoch_end(0)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Takes the averages."""
         if self.network is not self.model.network:
             averages = optimizer_of(self.model)._model_variables_moving_average
@@ -41,11 +46,11 @@ class FinalNetwork(keras.callbacks.Callback):
 class SavedNetwork(keras.callbacks.Callback):
     """Writes the bare network and its model.json after every epoch, ready for `Denoiser.load`."""
 
-    def __init__(self, model_dir, recipe, network):
+    def __init__(self, model_dir: pathlib.Path, recipe: Recipe, network: keras.Model) -> None:
         super().__init__()
         self.model_dir, self.recipe, self.network = model_dir, recipe, network
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Replaces the files of the epoch before."""
         info = describe(
             self.network,

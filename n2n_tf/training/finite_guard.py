@@ -1,13 +1,16 @@
 """Numbers that are none end a training run before they are saved."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from n2n_tf.pipelines.training.batches import epoch_order
-from n2n_tf.training.checkpoints import assign_means, means_of
+from n2n_tf.training.checkpoints import Checkpoint, assign_means, means_of
 from n2n_tf.training.errors import BadStep
+from n2n_tf.training.recipes import Recipe
 
 SKIPPED_IN_A_ROW = 30  # loss scaling halves its factor at each: 2**15 has become 2**-15
 
@@ -24,16 +27,16 @@ class FiniteGuard(keras.callbacks.Callback):
         checkpoint: `n2n_tf.training.checkpoints.Checkpoint`, which counts the steps.
     """
 
-    def __init__(self, recipe, names, checkpoint):
+    def __init__(self, recipe: Recipe, names: Sequence[str], checkpoint: Checkpoint) -> None:
         super().__init__()
         self.recipe, self.names, self.checkpoint = recipe, names, checkpoint
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Takes the state that the first step begins with."""
         self._skipped = 0
         self._remember()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the loss, the weights and the optimizer's state."""
         loss = float(logs["loss"])
         if not math.isfinite(loss) and self._was_skipped():
@@ -60,7 +63,7 @@ class FiniteGuard(keras.callbacks.Callback):
     def _was_skipped(self):
         return self._scaled and int(self.model.optimizer.iterations.numpy()) == self._iterations
 
-    def undo_unmade_step(self):
+    def undo_unmade_step(self) -> None:
         """Sets the state back after a step that failed for want of its batch.
 
         All that a step changes waits for the batch, but for what only counts steps.
@@ -83,7 +86,7 @@ def _all_finite(tensors):
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors])
 
 
-def images_of_step(names, recipe, per_epoch, step):
+def images_of_step(names: Sequence[str], recipe: Recipe, per_epoch: int, step: int) -> list[str]:
     """Names of the images in the batch of a step, counted from 0, without doubles."""
     epoch, batch = divmod(step, per_epoch)
     samples = per_epoch * recipe.batch_size

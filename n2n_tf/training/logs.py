@@ -1,8 +1,11 @@
-"""What a training tells: TensorBoard, and a progress bar in the terminal."""
+"""What a training run reports: TensorBoard, and a progress bar in the terminal."""
 
+import os
 import pathlib
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +13,9 @@ import tensorflow as tf
 import tqdm
 
 from n2n_tf.pipelines.files.atomic_files import atomic_file, remove_leftovers
-from n2n_tf.training.checkpoints import WRITE_ERRORS, reason_of
+from n2n_tf.training.checkpoints import WRITE_ERRORS, Checkpoint, reason_of
+from n2n_tf.training.epoch_figures import Figures
+from n2n_tf.training.recipes import Recipe
 
 
 class TensorBoardLog(keras.callbacks.Callback):
@@ -28,12 +33,18 @@ class TensorBoardLog(keras.callbacks.Callback):
         report: callable for lines of text; a log that cannot be written does not end the training.
     """
 
-    def __init__(self, folder, checkpoint, figures, report):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        checkpoint: Checkpoint,
+        figures: Figures,
+        report: Callable[[str], None],
+    ) -> None:
         super().__init__()
         self.folder, self.checkpoint = pathlib.Path(folder), checkpoint
         self.figures, self.report = figures, report
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Makes the files say what the history says."""
         epoch, done = divmod(self.checkpoint.step, self.checkpoint.per_epoch)
         if not epoch or done or self._file_of(epoch).exists():
@@ -42,7 +53,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         self.figures.look()  # the weights are still those at the end of that epoch
         self._write_missing(self.figures.pictures, epoch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the epoch's file, anew if there is one."""
         self._write_missing(self.figures.pictures, epoch + 1)
 
@@ -63,7 +74,7 @@ class TensorBoardLog(keras.callbacks.Callback):
                 elif not file.exists():
                     _write_events(file, row, {})
         except WRITE_ERRORS as error:
-            self.report(f"{self.folder}: cannot be written ({reason_of(error)}); training goes on.")
+            self.report(f"{self.folder}: cannot be written ({reason_of(error)}); the run goes on.")
 
 
 def _write_events(path, row, pictures):
@@ -91,7 +102,7 @@ def _write_events(path, row, pictures):
 class ProgressBar(keras.callbacks.Callback):
     """One bar over the whole training, with images/s and the time left; a line for each epoch."""
 
-    def __init__(self, recipe, total_steps, checkpoint):
+    def __init__(self, recipe: Recipe, total_steps: int, checkpoint: Checkpoint) -> None:
         super().__init__()
         self.recipe, self.checkpoint = recipe, checkpoint
         self.bar = tqdm.tqdm(
@@ -103,20 +114,20 @@ class ProgressBar(keras.callbacks.Callback):
             mininterval=0.5 if sys.stderr.isatty() else 20,
         )
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar."""
         self.bar.set_postfix(loss=f"{float(logs['loss']):.5f}", refresh=False)
         self.bar.update(self.recipe.batch_size)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar to the number of steps done, back if some are done again."""
         self.bar.n = self.checkpoint.step * self.recipe.batch_size
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Prints the epoch's figures above the bar."""
         figures = "  ".join(f"{name} {float(value):.5g}" for name, value in logs.items())
         self.bar.write(f"epoch {epoch + 1}/{self.recipe.epochs}  {figures}")
 
-    def close(self):
+    def close(self) -> None:
         """Leaves the bar as it is."""
         self.bar.close()

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import keras
+
 from n2n_tf.networks import NETWORKS
 from n2n_tf.networks.blind_spot import BUILDERS
 from n2n_tf.pipelines.noise.synthetic import parse_noise
@@ -9,7 +11,7 @@ from n2n_tf.pipelines.noise.synthetic import parse_noise
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a training computes, besides the data.
+    """Everything that decides what a training run computes, besides the data.
 
     Attributes:
         noise: name in the grammar of `n2n_tf.pipelines.noise.synthetic`.
@@ -130,12 +132,12 @@ PRESETS = {
     "unet_light": _small(network="unet_residual", features=24),
     "unet_mobile": _small(network="unet_mobile", features=24),
     # For a CPU and an afternoon: a third of the paper's width, and He-normal weights unscaled,
-    # with which short trainings get much further, and with its input added to its output.
+    # with which short training runs get much further, and with its input added to its output.
     "quick": _small(network="unet_residual", features=16, ema_decay=0.0),
 }
 
 
-def build_network(recipe):
+def build_network(recipe: Recipe) -> keras.Model:
     """Builds the recipe's network with fresh weights.
 
     Raises:

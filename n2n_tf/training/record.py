@@ -1,4 +1,4 @@
-"""run.json: what a training is, so that it continues as that, or is told that it would not."""
+"""run.json: what a training run is, so that it resumes as that, or is refused."""
 
 import contextlib
 import dataclasses
@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import filelock
 import keras
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 import n2n_tf
 from n2n_tf.pipelines.files.atomic_files import write_json
+from n2n_tf.training.data import Images
 from n2n_tf.training.errors import TrainingError
 from n2n_tf.training.recipes import Recipe
 
@@ -26,7 +28,7 @@ FIXED = ("network", "channels", "features")
 
 
 @contextlib.contextmanager
-def only_process(model_dir):
+def only_process(model_dir: pathlib.Path) -> Iterator[None]:
     """Holds the folder's lock.
 
     Raises:
@@ -41,13 +43,13 @@ def only_process(model_dir):
 
 
 class RunRecord:
-    """The record of a training in its folder, compared with what is asked for now.
+    """The record of a training run in its folder, compared with what is asked for now.
 
     Args:
         model_dir: `pathlib.Path`, folder of the training.
         recipe: `n2n_tf.training.recipes.Recipe` asked for.
         images: all images of the data folder, before any are held out.
-        allow_changed: bool, whether another recipe or other data may continue the training.
+        allow_changed: whether another recipe or other data may continue the training.
 
     Attributes:
         held_out: names of the images held out, of the training that is in the folder; None if
@@ -59,7 +61,9 @@ class RunRecord:
         TrainingError: if the record cannot be read, or differs and must not.
     """
 
-    def __init__(self, model_dir, recipe, images, allow_changed=False):
+    def __init__(
+        self, model_dir: pathlib.Path, recipe: Recipe, images: Images, allow_changed: bool = False
+    ) -> None:
         self.path, self.held_out = model_dir / RUN_FILE, None
         self._asked = {"recipe": dataclasses.asdict(recipe), "data": _describe(images)}
         self._skipped = {
@@ -76,11 +80,11 @@ class RunRecord:
                 self.held_out = self._before["data"].get("held_out", [])
         elif any((model_dir / "checkpoints").glob("*.json")):
             raise TrainingError(
-                f"{self.path}: is missing, so nobody can say what the checkpoints beside it are "
-                "of. Restore it, or use another model_dir."
+                f"{self.path}: is missing, and without it the checkpoints beside it cannot be "
+                "used. Restore it, or use another model_dir."
             )
 
-    def write(self, held_out, step):
+    def write(self, held_out: list[str], step: int) -> None:
         """Writes a new record, or adds the changes made to the old one at this step."""
         self._asked["data"]["held_out"] = held_out
         if self._before is None:
@@ -133,7 +137,7 @@ class RunRecord:
             )
         if self._changed and not allow_changed:
             raise TrainingError(
-                f"{self.path.parent} holds another training: {listed}. Give the same flags"
+                f"{self.path.parent} holds another run: {listed}. Give the same flags"
                 f"{self._data_hint()} to continue it, another model_dir to begin a new one, or "
                 "--allow_changed_flags to continue it in another way."
             )

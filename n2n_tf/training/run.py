@@ -1,10 +1,12 @@
-"""A training in a folder: it can be stopped at any moment and started again where it was."""
+"""A training run in a folder: it can be stopped at any moment and started again where it was."""
 
 import contextlib
 import dataclasses
 import hashlib
+import os
 import pathlib
 import random
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 from n2n_tf.method import METHODS
 from n2n_tf.method.schedules import CosineSchedule, PaperSchedule
+from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.model_files.load import load_model
 from n2n_tf.networks.initial_weights import transfer
 from n2n_tf.pipelines.files.atomic_files import remove_leftovers
@@ -20,13 +23,13 @@ from n2n_tf.pipelines.training.batches import steps_per_epoch
 from n2n_tf.pipelines.training.holdout import Subset, choose_held_out
 from n2n_tf.training import strategies
 from n2n_tf.training.checkpoints import Checkpoint, parse_interval
-from n2n_tf.training.data import batches_of
+from n2n_tf.training.data import Images, batches_of
 from n2n_tf.training.epoch_figures import Figures
 from n2n_tf.training.errors import BadStep, TrainingError
 from n2n_tf.training.final_network import FinalNetwork, SavedNetwork, optimizer_of
 from n2n_tf.training.finite_guard import FiniteGuard
 from n2n_tf.training.logs import ProgressBar, TensorBoardLog
-from n2n_tf.training.recipes import build_network
+from n2n_tf.training.recipes import Recipe, build_network
 from n2n_tf.training.record import RunRecord, only_process
 from n2n_tf.training.stop_signals import StopOnSignal
 
@@ -35,7 +38,7 @@ MOST_ROLLBACKS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Conduct:
-    """How a training is run, which does not change what it computes.
+    """How a training run is conducted, which does not change what it computes.
 
     Attributes:
         checkpoint_every: how often a checkpoint is written within an epoch: minutes, like "5m", or
@@ -52,16 +55,24 @@ class Conduct:
     on_nan: str = "stop"
     allow_changed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         parse_interval(self.checkpoint_every)
 
 
-def train(recipe, images, model_dir, validation=(), conduct=None, report=print, strategy=None):
+def train(
+    recipe: Recipe,
+    images: Images,
+    model_dir: str | os.PathLike,
+    validation: Sequence[tuple[str, np.ndarray]] = (),
+    conduct: Conduct | None = None,
+    report: Callable[[str], None] = print,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Neighbor2Neighbor:
     """Trains a network from noisy images, or continues the training that `model_dir` holds.
 
     Args:
         recipe: `n2n_tf.training.recipes.Recipe`.
-        images: `n2n_tf.pipelines.files.image_folder.ImageFolder`.
+        images: `n2n_tf.pipelines.files.image_folder.ImageFolder`, or one of its like.
         model_dir: folder; receives run.json, checkpoints/, logs/ (TensorBoard), and, after every
             epoch, network.keras and model.json, which `Denoiser.load(model_dir)` takes.
         validation: list of (name, clean uint8 or uint16 image) denoised after every epoch.
@@ -74,7 +85,7 @@ def train(recipe, images, model_dir, validation=(), conduct=None, report=print, 
         The trained `Neighbor2Neighbor`.
 
     Raises:
-        TrainingError: if another process trains in `model_dir`, it holds a training with another
+        TrainingError: if another process trains in `model_dir`, it holds a run with another
             recipe or other data, or no undamaged checkpoint; or if a step goes wrong, an image
             cannot be read any more, or a checkpoint cannot be written.
         TrainingStopped: after SIGTERM or Ctrl-C, when the state is saved.
@@ -151,7 +162,7 @@ def _digest(network):
 
 
 class _Training:
-    """One run of a training, from a checkpoint or the beginning to the end or a stop."""
+    """One part of a training run, from a checkpoint or the beginning to the end or a stop."""
 
     def __init__(self, model, recipe, held_out, model_dir, conduct, report):
         self.model, self.recipe, self.held_out = model, recipe, held_out
@@ -198,7 +209,7 @@ class _Training:
         figures, saved, log = reports
         progress = ProgressBar(self.recipe, self.total, self.checkpoint)
         stop = StopOnSignal(self.checkpoint, self.report)
-        # Saved before it is reported: nothing is told that was not kept.
+        # Saved before it is reported: nothing is reported that was not kept.
         callbacks = [schedule, guard, final, figures, self.checkpoint, saved, log, progress, stop]
         with contextlib.closing(progress), stop.listening():
             self._fit_all(schedule, guard, callbacks)
@@ -208,12 +219,12 @@ class _Training:
         loaded = load_model(name)
         network = loaded.network
         if network is None:
-            raise TrainingError(f"{name}: is an export; a training starts from the network itself.")
+            raise TrainingError(f"{name}: is an export; a run must start from the network itself.")
         try:
             transfer(self.model.network, network)
         except ValueError as error:
-            raise TrainingError(f"{name}: no training can start from it here. {error}") from error
-        self.report(f"The weights of {name} are where it starts.")
+            raise TrainingError(f"{name}: a run cannot start from it here. {error}") from error
+        self.report(f"The weights of {name} are where the run starts.")
         story = loaded.info.training or {}
         known = {key: story[key] for key in ("command", "steps", "hours") if key in story}
         own = {"name": pathlib.Path(name).name, "weights_sha256": _digest(network), "hours": 0.0}
@@ -243,7 +254,7 @@ class _Training:
             saved.on_epoch_end(self.recipe.epochs - 1)
             log.on_train_begin()
         self.report(
-            f"This training is complete ({self.recipe.epochs} epochs); its network is in "
+            f"This run is complete ({self.recipe.epochs} epochs); its network is in "
             f"{self.model_dir}."
         )
 
@@ -316,6 +327,6 @@ class _Training:
             self.checkpoint.save_within_epoch()
         return TrainingError(
             f"{self.images.failure} It was readable when the training began. Step "
-            f"{self.checkpoint.saved_step} is saved: bring the file back as it was, and the same "
-            "command continues."
+            f"{self.checkpoint.saved_step} is saved: bring the file back as it was, and run the "
+            "same command again."
         )

@@ -3,9 +3,12 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 
+from n2n_tf.training.checkpoints import Checkpoint
 from n2n_tf.training.errors import TrainingStopped
 
 
@@ -20,12 +23,12 @@ class StopOnSignal(keras.callbacks.Callback):
         report: callable for lines of text.
     """
 
-    def __init__(self, checkpoint, report):
+    def __init__(self, checkpoint: Checkpoint, report: Callable[[str], None]) -> None:
         super().__init__()
         self.checkpoint, self.report, self._number = checkpoint, report, None
 
     @contextlib.contextmanager
-    def listening(self):
+    def listening(self) -> Iterator[None]:
         """Takes the signals; gives them back at the end."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -46,13 +49,13 @@ class StopOnSignal(keras.callbacks.Callback):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves and stops, unless the epoch ends now."""
         if self._number and self.checkpoint.step % self.checkpoint.per_epoch:
             self.checkpoint.save_within_epoch()
             self._stop()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Stops; the epoch is saved already."""
         if self._number:
             self._stop()

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -20,7 +21,9 @@ class StrategyError(ValueError):
     """A strategy that cannot be; the message says why and what to do."""
 
 
-def choose(name="auto", batch_size=None, report=print):
+def choose(
+    name: str = "auto", batch_size: int | None = None, report: Callable[[str], None] = print
+) -> tf.distribute.Strategy:
     """Creates a strategy; one of several workers waits here until all of them have started.
 
     Args:
@@ -91,17 +94,17 @@ _EXAMPLE = (
 )
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes: the only one, or the first of the workers."""
     return strategy.extended.should_checkpoint
 
 
-def agree(strategy, what, value):
+def agree(strategy: tf.distribute.Strategy, what: str, value: object) -> None:
     """Waits for all workers and compares what they have.
 
     Args:
         strategy: `tf.distribute.Strategy`.
-        what: str, what is compared, for the message.
+        what: what is compared, for the message.
         value: anything; workers have the same if its `str` is.
 
     Raises:
@@ -121,7 +124,7 @@ def _gather(mine):
 
 
 @contextlib.contextmanager
-def one_error_for_lost_workers(strategy):
+def one_error_for_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Turns the many errors that the end of another worker causes into one StrategyError."""
     try:
         yield

@@ -86,7 +86,7 @@ def _decode_bit_fields(data, header, bits):
     words = rows[:, : width * bits // 8].copy().view(f"<u{bits // 8}").astype(np.uint32)
     planes = [_field(words, mask) for mask in masks if mask]
     if len(planes) < 3:
-        raise ImageFileError("a BMP whose bit fields name no three colours.")
+        raise ImageFileError("a BMP whose bit fields are not three colours.")
     pixels = np.stack(planes, axis=-1)
     return pixels if stored_height < 0 else pixels[::-1]
 
@@ -96,7 +96,7 @@ def _field(words, mask):
     shift = (mask & -mask).bit_length() - 1
     largest = mask >> shift
     if largest & (largest + 1):
-        raise ImageFileError(f"a BMP with bits apart in one colour ({mask:#x}).")
+        raise ImageFileError(f"a BMP whose bits of one colour are not adjacent ({mask:#x}).")
     values = ((words & np.uint32(mask)) >> np.uint32(shift)).astype(np.uint64)
     return ((2 * 255 * values + largest) // (2 * largest)).astype(np.uint8)
 
@@ -149,7 +149,7 @@ def _decode_opencv(data, flags):
     cv2 = opencv()
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
-        raise ImageFileError("damaged, truncated or no image at all.")
+        raise ImageFileError("damaged, truncated or not an image at all.")
     if pixels.ndim == 2:
         return pixels
     order = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA

@@ -60,7 +60,7 @@ def _writing_picture(planes, target, overwrite):
     def write(index, pixels):
         plane = planes.read(index)
         if len(plane.colours) > 1:
-            raise ImageFileError(f"{target}: holds gray or RGB, no {len(plane.colours)} channels.")
+            raise ImageFileError(f"{target}: holds gray or RGB, not {len(plane.colours)} channels.")
         opaque = plane.colours[0].stop
         turned = upright(pixels, planes.orientation)
         alpha = turned[..., -1] if pixels.shape[2] > opaque else None

@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and TIFF files <-> arrays; the only place where floats become integers."""
+"""Image files <-> arrays, and floats in [0, 1] <-> the integers of files."""
 
 import dataclasses
 import os
@@ -59,7 +59,7 @@ def read_image(path: str | os.PathLike) -> Picture:
 
 
 def decode_image(data: bytes, path: str | os.PathLike) -> Picture:
-    """Decodes the bytes of an image file, told by its first bytes; `path` is for the messages.
+    """Decodes the bytes of an image file, known by its first bytes; `path` is for the messages.
 
     Returns, raises: as `read_image`.
     """

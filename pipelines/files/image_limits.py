@@ -214,7 +214,7 @@ def _check_samples(page, compression):
     if not isinstance(bits, int):
         raise ImageFileError(f"samples of {bits} bits; convert to 8 or 16.")
     if page.dtype is None or page.dtype.kind not in "uif" or page.dtype.itemsize * 8 < bits:
-        raise ImageFileError(f"pixels of type {page.dtype or bits} are no levels.")
+        raise ImageFileError(f"pixels of type {page.dtype or bits} are not numbers on one scale.")
     if (page.dtype.kind in "ui" and bits == 64) or bits == 1:
         raise ImageFileError(f"{bits} bits per sample; convert to 8, 16 or 32.")
     if bits not in (8, 16, 32, 64) and (

@@ -56,7 +56,7 @@ def _read(path, read):
 
 
 def open_planes(path, axes=None, data=None):
-    """Opens an image file, told by its first bytes.
+    """Opens an image file, recognised by its first bytes.
 
     Args:
         path: of the file.
@@ -90,7 +90,7 @@ def _what_else(start):
     for begins, at, text in _OTHERS:
         if start[at : at + len(begins)] == begins:
             return text
-    return "no PNG, JPEG, BMP, WebP, JPEG 2000, TIFF or .npy file."
+    return "not a PNG, JPEG, BMP, WebP, JPEG 2000, TIFF or .npy file."
 
 
 def pixels_of(path):

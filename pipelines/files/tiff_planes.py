@@ -3,7 +3,7 @@
 A result is a copy of its source in which only strips and tiles are replaced, so that pages, axes,
 layout, compression, colour profile, EXIF, resolution, the metadata of ImageJ, OME and MetaMorph,
 GeoTIFF tags and tags that nobody here has heard of stay to the bit. Planes that a file keeps in one
-directory (ImageJ beyond 4 GB, MetaMorph) are told by its metadata, never by a count of samples.
+directory (ImageJ beyond 4 GB, MetaMorph) are found by its metadata, never by a count of samples.
 """
 
 import contextlib
@@ -332,7 +332,7 @@ def _replace(file, page, pixels):
             file.seek(0, 2)
             offsets[index] = file.tell() + file.tell() % 2
             if offsets[index] + len(data) >= LARGEST_CLASSIC and not page.parent.is_bigtiff:
-                raise ImageFileError("the result would exceed 4 GB; save the file as BigTIFF.")
+                raise ImageFileError("the result would exceed 4 GB; save the source as BigTIFF.")
         taken.add(offsets[index])
         file.seek(offsets[index])
         file.write(data)

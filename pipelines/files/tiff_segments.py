@@ -102,7 +102,7 @@ def _encode(part, page):
 def packed_integers(rows: np.ndarray, bits: int) -> bytes:
     """Packs unsigned integers of a few bits; every row begins with a new byte.
 
-    imagecodecs does it only from versions on that there are not for Python 3.10.
+    imagecodecs does it too, but only in versions newer than requirements.txt demands.
 
     Args:
         rows: uint8 or uint16 [rows, numbers], each below 2**bits.

@@ -171,8 +171,8 @@ def _refuse_without_header(path: Path, metadata: Metadata) -> None:
         start = file.read(16)
     if not start.startswith(_HEADERS) and start[4:8] != b"ftyp":
         raise RawFileError(
-            f"{path}: holds no header, only values that any camera may have written. Say what they "
-            "are: --raw_shape=HEIGHT,WIDTH --raw_dtype --raw_pattern --black --white."
+            f"{path}: holds no header, only values that any camera may have written. Describe "
+            "them: --raw_shape=HEIGHT,WIDTH --raw_dtype --raw_pattern --black --white."
         )
 
 

@@ -283,5 +283,7 @@ def _field(ifds, name):
 def _pattern_name(path, cfa):
     name = "".join("RGB"[int(i)] if i in (0, 1, 2) else "?" for i in cfa)
     if name not in bayer.PATTERNS:
-        raise SiddError(f"{path}: CFAPattern {cfa.tolist()} is no Bayer pattern; download again.")
+        raise SiddError(
+            f"{path}: CFAPattern {cfa.tolist()} is not a Bayer pattern; download it again."
+        )
     return name

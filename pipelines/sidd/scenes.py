@@ -131,8 +131,8 @@ def bayer_pattern(path: str | Path) -> str:
         )
     if named and recorded and named != recorded:
         raise SiddError(
-            f"{path}: {named} by its folder, {recorded} by {metadata.name}; one of the two is of "
-            "another scene, unpack it again."
+            f"{path}: {named} by its folder, {recorded} by {metadata.name}; one of the two "
+            "belongs to another scene; unpack it again."
         )
     return named or recorded
 

@@ -1,4 +1,4 @@
-"""Images that a training never sees, for an early look at how it does on others."""
+"""Images that a training run never sees, for an early look at how it does on others."""
 
 import hashlib
 import re

@@ -104,7 +104,7 @@ def test_a_sensor_dump_needs_its_description(model, denoise, tmp_path):
     ("arguments", "message"),
     [
         (("a.dng", "-o", "a.png"), "--output=a.png: a camera raw gives a .dng"),
-        (("a.png", "-o", "a2.dng"), "a.png: is no camera raw by its name, and only raws give"),
+        (("a.png", "-o", "a2.dng"), "a.png: is not a camera raw by its name, and only raws give"),
         (("a.GPR", "-o", "b.dng"), "a.GPR: not a camera raw that LibRaw"),
         (("a.qtk", "-o", "b.dng"), "a.qtk: not a camera raw that LibRaw"),
         (("a.qtk", "-o", "b.png"), "--output=b.png: a camera raw gives a .dng"),
@@ -152,10 +152,13 @@ def test_training_on_camera_raws_gives_a_model_of_raws(capsys, monkeypatch, deno
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--noise=raw",), "--channels=4 goes with it"),
+        (("--noise=raw",), "which need --channels=4"),
         (("--noise=profile", "--channels=4"), "--data_dir holds no raws"),
-        (("--noise=none", "--val_dir=x"), "is none that can be"),
-        (("--noise=gauss25", "--channels=4"), "camera raw takes none, raw or poisson_gaussian"),
+        (("--noise=none", "--val_dir=x"), "cannot be added to any"),
+        (
+            ("--noise=gauss25", "--channels=4"),
+            "for camera raw it must be none, raw or poisson_gaussian",
+        ),
     ],
 )
 def test_noise_of_another_domain_is_refused(arguments, message, capsys, monkeypatch, tmp_path):

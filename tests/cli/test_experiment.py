@@ -1,7 +1,12 @@
 """n2n-experiment: what it refuses, in one line; a whole one is in tests/experiments."""
 
+import signal
+
+import numpy as np
 import pytest
 from programs import run
+
+from n2n_tf.pipelines.files.image_files import write_image
 
 CASES = {
     "no experiment": ([], "No experiment: name one of table1, table2, table3"),
@@ -33,6 +38,23 @@ def test_refusals_are_one_line(case, capsys, monkeypatch, tmp_path):
     assert ended.status == 1
     assert expected in ended.err and ended.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_stopped_training_is_told_and_gives_its_exit_status(capsys, monkeypatch, tmp_path):
+    from n2n_tf.experiments import run as experiments
+    from n2n_tf.training.errors import TrainingStopped
+
+    def stopped(*arguments, **more):
+        raise TrainingStopped(signal.SIGINT, 7)
+
+    monkeypatch.setattr(experiments, "denoiser_of", stopped)
+    folder = tmp_path / "Kodak"
+    folder.mkdir()
+    write_image(folder / "a.png", np.zeros((64, 64, 3), np.uint8))
+    arguments = [f"--data_dir={folder}", f"--train_dir={folder}", f"--output={tmp_path / 'out'}"]
+    ended = run(capsys, monkeypatch, "experiment", "k", "--budget=smoke", *arguments)
+    assert ended.status == 130
+    assert ended.err.startswith("n2n-experiment: ") and "Traceback" not in ended.err
 
 
 def test_nothing_to_train_on_is_told_before_anything_begins(capsys, monkeypatch, tmp_path):

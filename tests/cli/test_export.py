@@ -131,7 +131,7 @@ def test_what_exists_is_told_before_anything_is_written(export, model, tmp_path)
     assert (tmp_path / f"out/{TFLITE}").read_bytes()[4:8] == b"TFL3"
     # And what came of it is no source of further exports.
     ended = export(f"--model=out/{TFLITE}", "-o", "other")
-    refused(ended, f"out/{TFLITE}: is an export already; give the trained network")
+    refused(ended, f"out/{TFLITE}: is already an export; give the trained network")
     assert not (tmp_path / "other").exists()
 
 
@@ -146,16 +146,16 @@ def test_errors_are_one_line(export, model, tmp_path):
         "--precisions=float32,int4": ["'int4' is unknown", "int16x8"],
         "--sizes=64": ["--sizes=64: write HEIGHTxWIDTH"],
         "--sizes=64x0": ["--sizes=64x0: write HEIGHTxWIDTH"],
-        "--sizes=64x66": ["66 pixels is no multiple of 4", "64 and 68 are"],
-        "--sizes=2x4": ["2 pixels is no multiple of 4", "; 4 are"],
-        "--input=bayer_mosaic": ["3 channels takes no sensor mosaic", "--channels 4"],
-        "--black_level=64": ["go with --input=bayer_mosaic"],
+        "--sizes=64x66": ["66 pixels is not a multiple of 4", "64 and 68 are"],
+        "--sizes=2x4": ["2 pixels is not a multiple of 4", "; 4 are"],
+        "--input=bayer_mosaic": ["3 channels cannot take a mosaic", "--channels 4"],
+        "--black_level=64": ["need --input=bayer_mosaic"],
     }
     for flag, words in wrong.items():
         refused(export(f"--model={model}", "-o", "out", flag), *words)
     mosaic = (f"--model={model}", "-o", "out", "--input=bayer_mosaic")
     levels = {
-        ("--black_level=64",): ["go together"],
+        ("--black_level=64",): ["belong together"],
         ("--black_level=64,64", "--white_level=1023"): ["give one level or four"],
         ("--black_level=x", "--white_level=1023"): ["--black_level=x: could not convert"],
         ("--black_level=64", "--white_level=64"): ["below --white_level=64"],

@@ -21,8 +21,8 @@ def test_a_folder_of_raws_is_told_what_it_needs(train, tmp_path):
     command = (f"--data_dir={tmp_path / 'raws'}", f"--model_dir={tmp_path / 'model'}")
     ended = train(*command, "--noise=none")
     assert ended.status == 1 and ended.err == (
-        f"n2n-train: error: --data_dir={tmp_path / 'raws'}: holds camera raws; --channels=4 "
-        "--noise=none trains on them.\n"
+        f"n2n-train: error: --data_dir={tmp_path / 'raws'}: holds camera raws; train on "
+        "them with --channels=4 --noise=none.\n"
     )
     write_image(tmp_path / "raws" / "a.png", np.zeros((8, 8, 3), np.uint8))  # pictures: those, then
     ended = train(*command, "--noise=none")

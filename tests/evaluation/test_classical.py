@@ -31,7 +31,7 @@ def test_the_noise_of_a_photograph_is_found(photo, sigma, rng):
 def test_the_noise_of_a_small_image_is_found(photo, rng):
     for height, width in ((40, 48), (24, 20)):
         noisy = photo[:height, :width] + rng.normal(0, 0.1, (height, width, 3))
-        assert classical.pca_sigma(noisy) == pytest.approx(0.1, rel=0.2)
+        assert classical.pca_sigma(noisy) == pytest.approx(0.1, rel=0.25)
 
 
 def test_the_noise_of_a_tiny_image_is_refused():
@@ -47,7 +47,7 @@ def test_photons_are_counted_off_the_pixels(photo, photons, rng):
 
 def test_pixels_that_are_no_counts_are_refused(photo, rng):
     for image in (photo + rng.normal(0, 0.1, photo.shape), np.zeros((16, 16, 1))):
-        with pytest.raises(ValueError, match="no photon counts"):
+        with pytest.raises(ValueError, match="not photon counts"):
             classical.photons_at_white(image)
 
 

@@ -18,6 +18,7 @@ from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, embedded_photo
 from n2n_tf.pipelines.files.image_files import write_image
 from n2n_tf.pipelines.files.image_folder import ImageFolder
 from n2n_tf.pipelines.noise.synthetic import parse_noise
+from n2n_tf.pipelines.training.sources import MosaicFolder
 
 SMALL = (("features", 4), ("patch_size", 32), ("batch_size", 2), ("init_scale", 1.0))
 BUDGET = dataclasses.replace(BUDGETS["smoke"], steps=10, recipe=(*SMALL, ("holdout", 0.0)))
@@ -134,7 +135,7 @@ def test_rows_of_another_budget_or_other_data_are_not_mixed(shop, tmp_path):
         with pytest.raises(ValueError, match=r"rows\.json: holds rows of another budget"):
             run(experiment, changed, tmp_path / "out", sets)
     (tmp_path / "out/rows.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"rows\.json: is no record"):
+    with pytest.raises(ValueError, match=r"rows\.json: is not a record"):
         run(experiment, shop, tmp_path / "out")
 
 
@@ -189,3 +190,31 @@ def test_a_folder_seen_as_many_images_keeps_one_frozen_noise_for_each(photos):
     assert seen.names[0] == seen.names[3] == folder.names[0]
     np.testing.assert_array_equal(seen.crop(4, 3, 5, 8, 8), folder.crop(1, 3, 5, 8, 8))
     assert EPOCHS > 5  # so that the learning rate is halved on the way
+
+
+def test_rows_of_sidd_learn_from_its_sub_images_and_are_scored_on_its_blocks(tmp_path):
+    rng = np.random.default_rng(4)
+    clean = np.tile(rng.uniform(0.1, 0.5, (2, 2, 1, 1)), (1, 1, 32, 32))
+    noisy = (clean + rng.normal(0, 0.02, clean.shape)).astype(np.float32)
+    (tmp_path / "raws").mkdir()
+    np.save(tmp_path / "raws/a.npy", noisy[0, 0].repeat(3, 0).repeat(3, 1))
+    channels = (("channels", 4),)
+    rows = (
+        row("noisy", "noisy", noise="none"),
+        row("tv", "classical", "tv", noise="none"),
+        row("n2n", "trained", "neighbor2neighbor", noise="none", recipe=channels),
+    )
+    raws = MosaicFolder(tmp_path / "raws")
+    shop = Workshop(BUDGET, None, raws, tmp_path / "trainings", {})
+    blocks = noisy, np.float32(clean), ["RGGB", "GRBG"]
+    record = run_experiment(
+        "sidd", Experiment("SIDD", rows), shop, {}, tmp_path / "out", blocks, lambda line: None
+    )
+    scored = [entry["sets"]["SIDD validation"] for entry in record["rows"]]
+    # The budget's one scene: PSNR of clean + noise of standard deviation 0.02.
+    expected = np.mean([-10 * np.log10(np.mean((noisy - clean)[0, b] ** 2)) for b in (0, 1)])
+    assert [figures["images"] for figures in scored] == [1, 1, 1]
+    assert scored[0]["psnr"] == pytest.approx(expected, abs=0.01)
+    assert scored[1]["psnr"] > expected + 3
+    assert np.isfinite(scored[2]["psnr"])
+    assert "SIDD validation measured" in markdown(record, Experiment("SIDD", rows))

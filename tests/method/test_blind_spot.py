@@ -80,7 +80,9 @@ def test_it_learns_the_noise_of_flat_images():
 
 
 def test_another_network_is_refused():
-    with pytest.raises(ValueError, match="'line' is no blind-spot network: it has no layer factor"):
+    with pytest.raises(
+        ValueError, match="'line' is not a blind-spot network: it has no layer factor"
+    ):
         BlindSpot(line(1.0))
 
 

@@ -97,7 +97,7 @@ def changed(change):
         (lambda w: w.update({"up5/bias": np.zeros(4, int)}), "'up5/bias' must hold finite floats"),
         (lambda w: w.update({"up5/bias": np.full(4, np.nan)}), "'up5/bias' must hold finite"),
         (lambda w: w.update({"up5/bias": np.full(4, 1e300)}), "'up5/bias' must hold finite"),
-        (lambda w: w.update({"up5/bias": np.array([{}])}), "damaged or no .npz file"),
+        (lambda w: w.update({"up5/bias": np.array([{}])}), "damaged or not an .npz file"),
         (
             lambda w: w.update({"dec_conv1a/kernel": np.zeros((1, 1, 1, 513))}),
             "513 features, over 512",
@@ -113,7 +113,7 @@ def test_what_is_no_unet_is_refused_by_name(change, told, tmp_path):
 @pytest.mark.parametrize("kept", [0, 40, 5000])
 def test_a_truncated_file_is_refused(kept, weights_file):
     weights_file.write_bytes(weights_file.read_bytes()[:kept])
-    with pytest.raises(ModelError, match=r"weights\.npz: damaged or no \.npz file"):
+    with pytest.raises(ModelError, match=r"weights\.npz: damaged or not an \.npz file"):
         read_npz(weights_file)
 
 

@@ -19,7 +19,9 @@ def test_a_file_needs_no_companion(tmp_path):
 def test_files_of_others_are_not_told_of_a_companion(tmp_path):
     path = tmp_path / "mobilenet.tflite"
     path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(99))
-    with pytest.raises(ModelError, match=r"mobilenet\.tflite: is no \.tflite file of n2n-export"):
+    with pytest.raises(
+        ModelError, match=r"mobilenet\.tflite: is not a \.tflite file of n2n-export"
+    ):
         read_tflite_info(path)
     with zipfile.ZipFile(path, "a") as archive:  # TFLite's metadata has its files there too
         archive.writestr("labelmap.txt", "cat\n")

@@ -223,7 +223,7 @@ def test_the_program_ends_with_the_signals_status(photos, tmp_path, capsys, monk
     flags += [f"--data_dir={photos}", f"--model_dir={tmp_path / 'run'}"]
     ended = run_program(capsys, monkeypatch, "train", *flags)
     assert ended.status == 143, ended.err
-    assert "SIGTERM after step 2, which is saved. The same command again continues" in ended.err
+    assert "SIGTERM after step 2, which is saved. Run the same command" in ended.err
 
 
 @pytest.mark.parametrize("damage", ["deleted", "truncated"])

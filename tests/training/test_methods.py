@@ -61,7 +61,7 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("method", ["recorrupted", "noise2noise"])
+@pytest.mark.parametrize("method", ["recorrupted", "noise2noise", "noise2void"])
 def test_a_stopped_training_ends_as_one_that_was_not(method, photos, tmp_path, monkeypatch):
     recipe = dataclasses.replace(RECIPE, method=method)
     images = ImageFolder(photos, channels=1)

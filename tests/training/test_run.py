@@ -267,7 +267,7 @@ def test_a_training_starts_from_another_ones_weights(photos, tmp_path):
     weights, told = started_from(tmp_path, photos, tmp_path / "old")
     for new, old in zip(weights, before.network.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
-    assert f"The weights of {tmp_path / 'old'} are where it starts." in told
+    assert f"The weights of {tmp_path / 'old'} are where the run starts." in told
 
 
 def test_a_training_that_continues_does_not_start_again(photos, tmp_path):
@@ -283,6 +283,6 @@ def test_a_training_that_continues_does_not_start_again(photos, tmp_path):
 
 def test_a_model_that_does_not_fit_is_refused_by_name(photos, tmp_path):
     train(RECIPE, ImageFolder(photos, channels=1), tmp_path / "old", report=str)
-    with pytest.raises(TrainingError, match=r"old: no training can start .*another width"):
+    with pytest.raises(TrainingError, match=r"old: a run cannot start .*another width"):
         started_from(tmp_path, photos, tmp_path / "old", features=5)
     assert not (tmp_path / "new/run.json").exists()

@@ -170,7 +170,7 @@ def test_bit_fields_of_a_bmp_are_decoded_as_they_say(tmp_path, rng):
         assert round(image.info["dpi"][0]) == 100  # 3937 a metre
     apart = bmp(7, 5, 32, (0xFF, 0xA00, 0xFF0000), words)
     (tmp_path / "c.bmp").write_bytes(apart)
-    with pytest.raises(ImageFileError, match="bits apart in one colour"):
+    with pytest.raises(ImageFileError, match="bits of one colour are not adjacent"):
         open_planes(tmp_path / "c.bmp")
     five_six_five = rng.integers(0, 2**16, (5, 7)).astype("<u2")
     (tmp_path / "d.bmp").write_bytes(bmp(7, 5, 16, (0xF800, 0x7E0, 0x1F), five_six_five))
