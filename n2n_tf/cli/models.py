@@ -112,7 +112,7 @@ def cards() -> None:
     print(f"wrote {cards.write_cards()} documents")
 
 
-def convert():
+def convert() -> None:
     """Writes the forms that are missing."""
     program.import_tensorflow()
     from n2n_tf.model_files import shipped

@@ -1,4 +1,6 @@
-"""Makes the LiteRT form of a network; run as a program, that of a file:
+"""Makes the LiteRT form of a network.
+
+Run as a program, that of a file:
 
     python -m n2n_tf.model_files.litert_conversion network.keras network.tflite
 
@@ -101,12 +103,12 @@ class Shuffling(layers.Layer):
         layer: the `keras.layers.Conv2DTranspose`, whose weights are used.
     """
 
-    def __init__(self, layer):
+    def __init__(self, layer: layers.Conv2DTranspose) -> None:
         super().__init__(name=layer.name, dtype=layer.dtype_policy)
         self.layer = layer
 
-    def call(self, images):
-        """float [batch, height, width, channels] -> [batch, height * n, width * n, filters]."""
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Images [batch, height, width, channels] -> [batch, height * n, width * n, filters]."""
         n, _, _, channels = self.layer.kernel.shape
         kernel = tf.transpose(self.layer.kernel, (3, 0, 1, 2))  # in, row, column, out
         cells = tf.nn.conv2d(images, tf.reshape(kernel, (1, 1, channels, -1)), 1, "VALID")
@@ -114,7 +116,7 @@ class Shuffling(layers.Layer):
             cells = tf.nn.bias_add(cells, tf.tile(self.layer.bias, [n * n]))
         return self.layer.activation(tf.nn.depth_to_space(cells, n))
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple) -> tuple:
         """Of the transposed convolution."""
         return self.layer.compute_output_shape(shape)
 

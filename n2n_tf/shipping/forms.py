@@ -1,9 +1,11 @@
 """What a shipped model is shipped as: weights of 16 bits, and the LiteRT form that CPUs run."""
 
+import pathlib
+
 import keras
 import numpy as np
 
-from n2n_tf.model_files.info import NETWORK_FILE, ModelError
+from n2n_tf.model_files.info import NETWORK_FILE, ModelError, ModelInfo
 from n2n_tf.model_files.litert_conversion import fits_float16, litert_graph
 from n2n_tf.model_files.litert_form import beside, write_form
 from n2n_tf.model_files.load import load_model
@@ -13,7 +15,7 @@ from n2n_tf.model_files.load import load_model
 MOST_ROUNDED = 3e-4
 
 
-def in_16_bits(network, info):
+def in_16_bits(network: keras.Model, info: ModelInfo) -> keras.Model:
     """A network with weights rounded to numbers of 16 bits; itself if they are that or must not.
 
     Its LiteRT form then needs half the room and still gives the same numbers as the network.
@@ -32,7 +34,7 @@ def in_16_bits(network, info):
     return rounded if np.sqrt(np.mean(change**2)) <= MOST_ROUNDED else network
 
 
-def write_litert_form(folder):
+def write_litert_form(folder: pathlib.Path) -> pathlib.Path:
     """Writes the LiteRT form of a model's folder.
 
     Returns:
