@@ -167,17 +167,17 @@ def _limits(kind, recipe):
     if kind == "raw":
         return (
             "Trained on photographs unprocessed to raw, not on any camera's own raws, and on "
-            "Gaussian noise of that variance. X-Trans and monochrome sensors are not its kind. A "
-            "training on raws of your own camera (`n2n-train --channels 4 --noise none "
+            "Gaussian noise of that variance. X-Trans and monochrome sensors are not supported. "
+            "A run on raws of your own camera (`n2n-train --channels 4 --noise none "
             f"--initial_model unet_raw --network {recipe['network']} --features "
-            f"{recipe['features']}`) suits them better."
+            f"{recipe['features']}`) suits that camera better."
         )
     return (
-        "Noise that is independent from pixel to pixel, of the kind above. What cameras save as "
-        "JPEG is not: demosaicing spreads noise over neighbours, and much of it stays. Denoise the "
-        "raw file, or reduce the picture to half its size first. Noise of other kinds, and far "
-        "stronger than that of the training, is left or smeared; fine texture under strong noise "
-        "is smoothed."
+        "For noise of the kind above that is independent from pixel to pixel. In JPEGs from "
+        "cameras it is not: demosaicing spreads noise over neighbouring pixels, and much of it "
+        "stays. Denoise the raw file, or reduce the picture to half its size first. Noise of other "
+        "kinds, or far stronger than in training, is left or smeared; fine texture under strong "
+        "noise is smoothed."
     )
 
 
