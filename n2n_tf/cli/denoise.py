@@ -132,6 +132,13 @@ SELF_ENSEMBLE = flags.DEFINE_bool(
     "Denoise pictures in eight orientations and give the mean: eight times the time for 0.1 to 0.3 "
     "dB (benchmarks/self_ensemble.py).",
 )
+ADAPT = flags.DEFINE_integer(
+    "adapt",
+    None,
+    "Train the model on, so many steps, on the very pictures given, before they are denoised: for "
+    "independent noise it does not know. Kept only if it is better on parts held out.",
+    1,
+)
 AXES = flags.DEFINE_string(
     "axes",
     None,
@@ -163,6 +170,8 @@ def main(inputs: list[str]) -> int | None:
     summary = Summary(skipped)
     if pairs:
         model_for = _model_for()
+        if ADAPT.value:
+            _adapt(model_for, [source for source, _ in pairs if not naming.is_raw(source)])
     report = _report()
     try:
         _denoise_all(model_for if pairs else None, pairs, naming, summary, report)
@@ -176,6 +185,33 @@ def main(inputs: list[str]) -> int | None:
         if report:
             report.write()
     return 1 if summary.count("failed") else 0
+
+
+def _adapt(model_for, sources):
+    """Trains the models that these pictures are denoised with on the pictures themselves."""
+    program.import_tensorflow()
+    from n2n_tf.denoising.files import visit_planes
+    from n2n_tf.training.adapt import Crops, adapt
+
+    crops = {}
+
+    def recorder_for(kind):
+        denoiser = model_for(kind)
+        return crops.setdefault(id(denoiser), (denoiser, Crops(denoiser)))[1].recorder
+
+    for source in sources:
+        try:
+            visit_planes(source, recorder_for, AXES.value, white_level=WHITE_LEVEL.value)
+        except program.expected_errors():  # told when it is its turn
+            continue
+    for denoiser, found in crops.values():
+        steps = ADAPT.value
+        made = adapt(denoiser, found.kept, steps, progress=lambda each: program.progress_bar(each))
+        verdict = "kept" if made.kept else "no better: the model stays as it was"
+        tqdm.tqdm.write(
+            f"Adapted in {steps} steps on {len(found.kept)} squares: held-out loss "
+            f"{made.before:.4g} -> {made.after:.4g}, {verdict}."
+        )
 
 
 def _report():

@@ -80,6 +80,23 @@ def denoise_file(
     return pixels / 1e6, planes.notes
 
 
+def visit_planes(
+    source: pathlib.Path,
+    denoiser_for: Callable[[str], Denoiser],
+    axes: str | None = None,
+    **how: Any,
+) -> None:
+    """Shows every plane of a file to denoisers, and writes nothing; see `denoise_file`."""
+
+    def denoise(part, white):
+        kind = "gray" if part.shape[2] == 1 else "RGB"
+        return denoise_pixels(denoiser_for(kind), part, white, **how)
+
+    with open_planes(source, axes) as planes:
+        for index in range(len(planes)):
+            denoise_plane(planes.read(index), denoise)
+
+
 def check_result(planes: ArrayPlanes | PicturePlanes | TiffPlanes, target: pathlib.Path) -> None:
     """Raises ImageFileError, before any work, if another format cannot hold the planes."""
     from n2n_tf.pipelines.files.image_files import check_format
