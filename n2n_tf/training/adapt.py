@@ -46,7 +46,7 @@ class Crops:
             stands in for the other in a run over all pictures.
     """
 
-    def __init__(self, denoiser: Denoiser, seed: int = 0):
+    def __init__(self, denoiser: Denoiser, seed: int = 0) -> None:
         self._rng, self._seen, self.kept = np.random.default_rng(seed), 0, []
         self.recorder = Denoiser(self._record, denoiser.info)
         self.recorder.tiling = denoiser.tiling
