@@ -158,8 +158,8 @@ def _recipe_words(recipe):
         words.append("losses balanced over noise levels")
     if recipe["ema_decay"]:
         words.append(f"moving averages of the weights ({recipe['ema_decay']:g})")
-    if recipe["precision"] != "float32":
-        words.append(f"computed in {recipe['precision']}")
+    if recipe.get("precision", "float32") != "float32":
+        words.append(f"computed in {recipe["precision"]}")
     return "".join(f"; {word}" for word in words)
 
 
