@@ -159,7 +159,7 @@ def _recipe_words(recipe):
     if recipe["ema_decay"]:
         words.append(f"moving averages of the weights ({recipe['ema_decay']:g})")
     if recipe.get("precision", "float32") != "float32":
-        words.append(f"computed in {recipe["precision"]}")
+        words.append(f"computed in {recipe['precision']}")
     return "".join(f"; {word}" for word in words)
 
 
