@@ -114,5 +114,5 @@ def conditions(record: dict) -> str:
     return (
         f"Seed of the trainings {seeds['training']}, of the evaluation {seeds['evaluation']}. "
         f"Images given: {counts or 'none'}. {versions}. Seconds: training + denoising and scoring, "
-        "on the machine that ran it."
+        "on the machine that ran it; a training that rows share counts for the first."
     )
