@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from n2n_tf.model_files.info import ModelInfo
-from n2n_tf.pipelines.padding import reflect_pad, round_up
+from n2n_tf.pipelines.padding import reflected, round_up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,13 +146,13 @@ def denoise_tiled(
     sides = (round_up(side, tiling.size_multiple) for side in (height, width))
     if tiling.fixed:
         sides = map(max, sides, tiling.tile)
-    padded = reflect_pad(image, *sides)
-    result = np.empty(padded.shape, np.float32)
-    tiles = plan_tiles(*padded.shape[:2], tiling)
+    padded_height, padded_width = sides
+    result = np.empty(image.shape, np.float32)
+    tiles = plan_tiles(padded_height, padded_width, tiling)
     if progress:
         progress(0, len(tiles))
     for done, t in enumerate(tiles, 1):
-        window = padded[t.top : t.top + t.height, t.left : t.left + t.width]
+        window = _window(image, t)
         output = np.asarray(denoise(window[None]))[0]
         if output.shape != window.shape:
             raise ValueError(
@@ -160,9 +160,23 @@ def denoise_tiled(
                 f"returned: {output.shape}."
             )
         row, row_end, column, column_end = t.keep
+        row_end, column_end = min(row_end, height), min(column_end, width)
         result[row:row_end, column:column_end] = output[
             row - t.top : row_end - t.top, column - t.left : column_end - t.left
         ]
         if progress:
             progress(done, len(tiles))
-    return result[:height, :width]
+    return result
+
+
+def _window(image, tile):
+    """What a tile reads of an image; mirrored where it reaches beyond the bottom or right border.
+
+    No whole image is padded: a large one would be in memory twice.
+    """
+    inside = image[tile.top :, tile.left :]
+    if inside.shape[0] >= tile.height and inside.shape[1] >= tile.width:
+        return inside[: tile.height, : tile.width]
+    rows = reflected(np.arange(tile.top, tile.top + tile.height), image.shape[0])
+    columns = reflected(np.arange(tile.left, tile.left + tile.width), image.shape[1])
+    return image[rows[:, None], columns]

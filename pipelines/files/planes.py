@@ -54,7 +54,9 @@ def denoise_plane(plane, denoise):
         array like `plane.pixels`.
     """
     source = straight(plane.pixels) if plane.premultiplied else plane.pixels
-    result = source.copy()
+    opaque = plane.colours[-1].stop
+    result = np.empty_like(source)
+    result[..., opaque:] = source[..., opaque:]
     for samples in plane.colours:
         result[..., samples] = denoise(source[..., samples], plane.white)
     if plane.premultiplied:

@@ -6,6 +6,7 @@ import tifffile
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.files import denoise_file, denoise_pixels
+from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.pipelines.files.image_limits import ImageFileError
 
 
@@ -97,7 +98,7 @@ def test_a_picture_from_which_nothing_is_taken_comes_back_to_the_bit(rng, dtype)
         limits = np.iinfo(dtype)
         pixels = rng.integers(limits.min, limits.max, (30, 20, 1), dtype, endpoint=True)
         white = limits.max
-    identity = Denoiser(lambda x: x, channels=1, size_multiple=1, halo=0)
+    identity = Denoiser(lambda x: x, ModelInfo(channels=1, size_multiple=1, halo=0))
     for how in ({}, {"white_level": None}):
         result = denoise_pixels(identity, pixels, white, **how)
         assert result.dtype == pixels.dtype
