@@ -110,7 +110,7 @@ MAX_MEGAPIXELS = flags.DEFINE_float(
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
 SKIP_EXISTING = flags.DEFINE_bool(
-    "skip_existing", False, "Leave out inputs whose results exist: to go on with a batch."
+    "skip_existing", False, "Leave out inputs whose results exist, to continue a batch."
 )
 OUTPUT_FORMAT = flags.DEFINE_enum(
     "output_format",
@@ -118,25 +118,28 @@ OUTPUT_FORMAT = flags.DEFINE_enum(
     ["png", "jpg", "bmp", "webp", "jp2", "tif", "npy"],
     "Format of results in a folder. [the input's]",
 )
-SUFFIX = flags.DEFINE_string("suffix", "", "Put behind the names of results in a folder.")
-SUMMARY = flags.DEFINE_string("summary", None, "JSON file to write: what became of each file.")
+SUFFIX = flags.DEFINE_string("suffix", "", "Text to add to the names of results in a folder.")
+SUMMARY = flags.DEFINE_string(
+    "summary", None, "JSON file to write, with what was done with each file."
+)
 REPORT = flags.DEFINE_string(
     "report",
     None,
-    "Folder for report.html: of each picture source and result under a slider, the removed noise, "
-    "and numbers. Of a stack the middle plane.",
+    "Folder for report.html, a page with source and result of each picture under a slider, the "
+    "removed noise, and figures. Of a stack it shows the middle plane.",
 )
 SELF_ENSEMBLE = flags.DEFINE_bool(
     "self_ensemble",
     False,
-    "Denoise pictures in eight orientations and give the mean: eight times the time for 0.1 to 0.3 "
+    "Denoise pictures in eight orientations and average: eight times the time for 0.1 to 0.3 "
     "dB (benchmarks/self_ensemble.py).",
 )
 ADAPT = flags.DEFINE_integer(
     "adapt",
     None,
-    "Train the model on, so many steps, on the very pictures given, before they are denoised: for "
-    "independent noise it does not know. Kept only if it is better on parts held out.",
+    "Steps to train the model further on the very pictures given, before denoising them: for "
+    "independent noise that it does not know. The result is used only if it is better on parts "
+    "held out.",
     1,
 )
 AXES = flags.DEFINE_string(
