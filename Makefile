@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 
 DATA_DIR ?=
 
-.PHONY: demo test quick docs verify-models soak lint format clean
+.PHONY: demo test quick docs verify-models bench soak lint format clean
 
 demo: $(INSTALLED)  ## train on embedded noisy photos, denoise held-out ones (about 5 minutes)
 	$(BIN)/python -m n2n_tf.cli.demo
@@ -24,6 +24,9 @@ docs: $(INSTALLED)  ## the API reference, from the docstrings, in docs/api/
 
 verify-models: $(INSTALLED)  ## every figure of the shipped models; DATA_DIR="path/Kodak path/Set14"
 	$(BIN)/python -m n2n_tf.cli.models verify $(addprefix --data_dir=,$(DATA_DIR))
+
+bench: $(INSTALLED)  ## what a user waits for, side by side
+	$(BIN)/python benchmarks/bench.py --output bench.json
 
 soak: $(INSTALLED)  ## a training run killed again and again; thousands of damaged files
 	$(BIN)/python benchmarks/soak_training.py && $(BIN)/python benchmarks/soak_inputs.py

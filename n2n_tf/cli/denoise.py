@@ -72,7 +72,7 @@ ENGINE = flags.DEFINE_enum(
     "engine",
     "auto",
     ["auto", "litert", "keras"],
-    "What runs the network. On CPUs LiteRT is faster and starts sooner; a network of your own is "
+    "What runs the network. LiteRT, for CPUs, starts seconds sooner; a network of your own is "
     "converted for it once, and the result kept beside it. Keras uses GPUs.",
 )
 WHITE_LEVEL = flags.DEFINE_float(

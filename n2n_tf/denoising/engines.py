@@ -1,7 +1,7 @@
 """What runs a network: LiteRT on CPUs, Keras on GPUs.
 
-On a CPU LiteRT is several times as fast and starts without TensorFlow, which alone takes seconds to
-import. Both give the same numbers, but for 1e-5.
+LiteRT starts without TensorFlow, which alone takes seconds to import. Once both have started, which
+is faster depends on the processor: see benchmarks/NOTES.md. Their numbers differ by at most 1e-5.
 """
 
 import importlib.util

@@ -1,9 +1,9 @@
 """The LiteRT form of a network: the same numbers as a `.tflite` file, made once and kept.
 
-A CPU runs it several times as fast as Keras does, and without importing TensorFlow. It lies beside
-the network's file, network.tflite beside network.keras and model.pth.tflite beside model.pth, or in
-the user's cache where that folder cannot be written to. `form.json` inside tells the checksum of
-the network that it was made from, and its own.
+It is run without importing TensorFlow, which takes seconds. It lies beside the network's file,
+network.tflite beside network.keras and model.pth.tflite beside model.pth, or in the user's cache
+where that folder cannot be written to. `form.json` inside tells the checksum of the network that it
+was made from, and its own.
 """
 
 import dataclasses
