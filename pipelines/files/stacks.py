@@ -18,8 +18,8 @@ _CONVERT = "convert it to PNG or TIFF"
 _OTHERS = [
     (b"GIF8", 0, f"is a GIF; {_CONVERT}."),
     (b"ftyp", 4, f"is a HEIF, AVIF or film; {_CONVERT}."),
-    (b"SIMPLE  =", 0, "is a FITS file."),
-    (b"DICM", 128, "is a DICOM file."),
+    (b"SIMPLE  =", 0, "is a FITS file; save its array as .npy (astropy.io.fits) or TIFF."),
+    (b"DICM", 128, "is a DICOM file; save its pixel_array as .npy (pydicom) or TIFF."),
     (b"\x89HDF", 0, f"is an HDF5 file (Imaris, ilastik, MATLAB); {_CONVERT}."),
     (b"DCMZ", 0, f"is compressed; {_CONVERT}."),
     (b"ZISRAWFILE", 0, f"is a Zeiss CZI; {_CONVERT}, for instance with Fiji."),

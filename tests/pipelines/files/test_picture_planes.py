@@ -281,3 +281,18 @@ def test_exif_of_any_bytes_has_an_orientation():
     for data in (b"", b"II*\0", b"MM\0*\xff\xff\xff\xff", bytes(20), b"II*\0\x08\0\0\0\xff\xff"):
         assert exif_orientation(data) == 1
     assert exif_orientation(exif(8).tobytes().removeprefix(b"Exif\0\0")) == 8
+
+
+@pytest.mark.parametrize(
+    ("start", "advice"),
+    [
+        (b"SIMPLE  =                    T", "is a FITS file; save its array as .npy"),
+        (bytes(128) + b"DICM", "is a DICOM file; save its pixel_array as .npy"),
+        (b"\0\0\0\x20ftypheic", "is a HEIF, AVIF or film; convert it to PNG or TIFF"),
+        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
+    ],
+)
+def test_files_of_kinds_not_read_are_called_what_they_are(tmp_path, start, advice):
+    (tmp_path / "a.dat").write_bytes(start + bytes(100))
+    with pytest.raises(ImageFileError, match=f"a.dat: {advice}"):
+        open_planes(tmp_path / "a.dat")
