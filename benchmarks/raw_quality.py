@@ -4,8 +4,9 @@
 
 Photographs are unprocessed to linear packed raw, each by one camera; figures are PSNR in dB of
 floats, peak 1, mean over images. Non-local means runs on each plane as 16 bits, at the best of four
-strengths for each image, which a user could not know. The last column is what n2n-denoise does: the
-model, then levels and detail kept.
+strengths for each image, which a user could not know. The last column is what n2n-denoise does for
+raws without a NoiseProfile: the model, levels kept, and what is more than the estimated noise given
+back.
 """
 
 import math
@@ -15,8 +16,7 @@ import numpy as np
 from absl import app, flags
 
 from n2n_tf.denoising.denoiser import Denoiser
-from n2n_tf.denoising.given_back import with_detail_kept
-from n2n_tf.denoising.raw_frames import with_levels_kept
+from n2n_tf.denoising.raw_frames import denoise_planes
 from n2n_tf.evaluation.clean_images import load_clean
 from n2n_tf.evaluation.metrics import psnr
 from n2n_tf.evaluation.protocol import SEED, average, evaluate
@@ -51,10 +51,6 @@ def non_local_means(clean, noisy, noise):
     return max(results)
 
 
-def _keep(noisy, denoised):
-    return with_detail_kept(noisy, with_levels_kept(noisy, denoised))
-
-
 def main(_):
     """Prints one row for each noise level."""
     denoise = Denoiser.load(MODEL.value)
@@ -64,10 +60,12 @@ def main(_):
     print(f"{'shot':>8} {'read':>9} {'noisy':>7} {columns}")
     for shot in SHOTS:
         noise = Noise("raw", shot=shot, read=math.exp(READ_SLOPE * math.log(shot) + READ_INTERCEPT))
-        results = list(evaluate(denoise, images, noise, np.random.RandomState(SEED)))
+        results = list(evaluate(denoise.bare, images, noise, np.random.RandomState(SEED)))
         baseline = np.mean([non_local_means(*r.images[:2], noise) for r in results])
         means = average(results)
-        kept = np.mean([psnr(r.images[0], _keep(*r.images[1:]), 1.0) for r in results])
+        kept = np.mean(
+            [psnr(r.images[0], denoise_planes(denoise, r.images[1]), 1.0) for r in results]
+        )
         print(
             f"{shot:8} {noise.read:9.2g} {means['psnr_noisy']:7.2f} {baseline:16.2f} "
             f"{means['psnr']:11.2f} {kept:9.2f}"

@@ -132,7 +132,9 @@ def main(arguments: list[str]) -> None:
     train(recipe(), ImageFolder(output / "photos/train"), output / "model", held_out[:1])
 
     denoiser = Denoiser.load(output / "model")
-    results = list(evaluate(denoiser, held_out, parse_noise(NOISE), np.random.RandomState(SEED)))
+    results = list(
+        evaluate(denoiser.bare, held_out, parse_noise(NOISE), np.random.RandomState(SEED))
+    )
     (output / "noisy").mkdir()
     for result in results:
         write_image(output / "noisy" / result.name, result.images[1])

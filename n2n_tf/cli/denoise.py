@@ -89,11 +89,19 @@ KEEP_LEVELS = flags.DEFINE_bool(
     True,
     "Give denoised raws the local brightness and colour of the source, whatever the network does.",
 )
-KEEP_DETAIL = flags.DEFINE_bool(
-    "keep_detail",
-    None,
-    "Give back what the network took away beyond noise, for weak noise, which must be alike in all "
-    "places of one brightness. [raws: yes, pictures: no]",
+NOISE = flags.DEFINE_string(
+    "noise",
+    "auto",
+    "Noise of the pictures, in their own units (raws: of values in 0..1): auto estimates it (raws: "
+    "takes their NoiseProfile, if there is one), gauss:SIGMA, poisson_gaussian:GAIN,READ (variance "
+    "= GAIN * level + READ), none for the bare network.",
+)
+STRENGTH = flags.DEFINE_float(
+    "strength", 1.0, "How much stronger than that the noise is taken to be.", 0.0, 1.5
+)
+ESTIMATE = flags.DEFINE_bool("estimate", False, "Print the noise of the files and end.")
+STRICT = flags.DEFINE_bool(
+    "strict", False, "Exit with an error if the noise of a file could only be assumed."
 )
 COMPRESS = flags.DEFINE_bool("compress", True, "Lossless-JPEG compression of DNGs.")
 RAW_SHAPE = flags.DEFINE_list("raw_shape", None, "Height,width of a sensor dump in pixels.")
@@ -162,11 +170,15 @@ def main(inputs: list[str]) -> int | None:
         return _list_models()
     if not inputs:
         raise app.UsageError("No input: name image files or folders.")
+    image_limits.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
+    if ESTIMATE.value:
+        return _print_estimates(inputs)
     if not OUTPUT.value:
         raise app.UsageError("--output must be given")
     from n2n_tf.denoising.batch import Summary, plan
+    from n2n_tf.denoising.noise_notes import parse_law
 
-    image_limits.MAX_PIXELS = 1e6 * MAX_MEGAPIXELS.value
+    law = parse_law(NOISE.value)
     naming = _naming()
     pairs, skipped = plan(inputs, OUTPUT.value, naming, OVERWRITE.value, SKIP_EXISTING.value)
     _check_preview(pairs, naming)
@@ -177,7 +189,7 @@ def main(inputs: list[str]) -> int | None:
             _adapt(model_for, [source for source, _ in pairs if not naming.is_raw(source)])
     report = _report()
     try:
-        _denoise_all(model_for if pairs else None, pairs, naming, summary, report)
+        assumed = _denoise_all(model_for if pairs else None, pairs, naming, summary, report, law)
     finally:  # also after Ctrl-C
         for file in summary.files:
             if file["status"] == "failed":
@@ -187,7 +199,7 @@ def main(inputs: list[str]) -> int | None:
             summary.write(SUMMARY.value)
         if report:
             report.write()
-    return 1 if summary.count("failed") else 0
+    return 1 if summary.count("failed") or (STRICT.value and assumed) else 0
 
 
 def _adapt(model_for, sources):
@@ -223,8 +235,13 @@ def _report():
     return Report(REPORT.value) if REPORT.value else None
 
 
-def _denoise_all(model_for, pairs, naming, summary, report):
-    """Denoises file after file; one that fails does not stop the others."""
+def _denoise_all(model_for, pairs, naming, summary, report, law):
+    """Denoises file after file; one that fails does not stop the others.
+
+    Returns:
+        int, of how many the noise was assumed.
+    """
+    assumed = 0
     sizes = [_megapixels(source) for source, _ in pairs]
     with program.progress_bar(
         total=sum(sizes), unit="MP", disable=len(pairs) < 2, bar_format=_BAR
@@ -233,12 +250,21 @@ def _denoise_all(model_for, pairs, naming, summary, report):
             bar.set_postfix_str(source.name, refresh=False)
             begun = time.monotonic()
             try:
-                done = _denoise_file(model_for, source, target, naming, report, len(pairs) > 1)
+                told = []
+                how = {"noise": law, "strength": STRENGTH.value, "tell": _into(told)}
+                quiet = len(pairs) > 1
+                done = _denoise_file(model_for, source, target, naming, report, quiet, how, told)
                 summary.done(source, target, *done, time.monotonic() - begun)
+                assumed += any(law.assumed for law, _ in told)
             except program.expected_errors() as error:
                 text = program.error_text(error).removeprefix(f"{source}: ")
                 summary.failed(source, text)
             bar.update(size)
+    return assumed
+
+
+def _into(told):
+    return lambda law, given_back: told.append((law, given_back))
 
 
 _BAR = (
@@ -304,8 +330,10 @@ def _check_preview(pairs, naming):
         raise FileExistsError(f"{PREVIEW.value} exists already; --overwrite replaces it.")
 
 
-def _denoise_file(model_for, source, target, naming, report, quiet):
-    """-> megapixels denoised, what the result does not keep."""
+def _denoise_file(model_for, source, target, naming, report, quiet, how, told):
+    """-> megapixels denoised, what is to be said of it."""
+    from n2n_tf.denoising.noise_notes import notes_on
+
     with program.progress_bar(unit="tile", leave=False, disable=quiet) as bar:
 
         def progress(done, total):
@@ -314,13 +342,14 @@ def _denoise_file(model_for, source, target, naming, report, quiet):
 
         target.parent.mkdir(parents=True, exist_ok=True)
         denoise = _denoise_raw if naming.is_raw(source) else _denoise_picture
-        megapixels, notes = denoise(model_for, source, target, report, progress)
+        megapixels, notes = denoise(model_for, source, target, report, progress, how)
+    notes = [*notes, *notes_on(told)]
     if notes:
         tqdm.tqdm.write(f"{source}: {'; '.join(notes)}.", file=sys.stderr)
     return megapixels, notes
 
 
-def _denoise_picture(model_for, source, target, report, progress):
+def _denoise_picture(model_for, source, target, report, progress, how):
     from n2n_tf.denoising.files import denoise_file
     from n2n_tf.denoising.self_ensemble import SelfEnsemble
 
@@ -340,19 +369,18 @@ def _denoise_picture(model_for, source, target, report, progress):
         progress=progress,
         watch=watch if report else None,
         white_level=WHITE_LEVEL.value,
-        keep_detail=bool(KEEP_DETAIL.value),
+        **how,
     )
 
 
-def _denoise_raw(model_for, source, target, report, progress):
+def _denoise_raw(model_for, source, target, report, progress, how):
     from n2n_tf.denoising.raw_frames import denoise_frame, remaining_noise
     from n2n_tf.pipelines.files.image_files import write_image
     from n2n_tf.pipelines.raw.develop import develop, develop_side_by_side
     from n2n_tf.pipelines.raw.dng import write_dng
 
     frame = _read_frame(source)
-    keeps = KEEP_LEVELS.value, KEEP_DETAIL.value is not False
-    mosaic = denoise_frame(model_for("raw"), frame, progress, *keeps)
+    mosaic = denoise_frame(model_for("raw"), frame, progress, KEEP_LEVELS.value, **how)
     write_dng(
         target,
         frame,
@@ -369,6 +397,46 @@ def _denoise_raw(model_for, source, target, report, progress):
         pair = develop_side_by_side(source if RAW_SHAPE.value is None else frame, target)
         write_image(PREVIEW.value, pair, overwrite=OVERWRITE.value)
     return mosaic.size / 1e6, []
+
+
+def _print_estimates(inputs):
+    """A table of the noise of every plane of every file; needs no model."""
+    from n2n_tf.denoising.noise_level import estimate_noise
+    from n2n_tf.denoising.noise_notes import TABLE_HEAD, notes_on, table_rows
+
+    failed = 0
+    for path in map(pathlib.Path, inputs):
+        try:
+            for name, image in _planes_of(path):
+                law = estimate_noise(image)
+                notes = "; ".join(notes_on([(law, 0.0)]))
+                print(f"{name}{': ' if notes else ''}{notes}", TABLE_HEAD, sep="\n")
+                print("\n".join(table_rows(law, image)))
+                failed += bool(STRICT.value and law.assumed)
+        except program.expected_errors() as error:
+            print(f"n2n-denoise: {program.error_text(error)}", file=sys.stderr)
+            failed += 1
+    return 1 if failed else 0
+
+
+def _planes_of(path):
+    """(name, image [height, width, channels]) of every colour of every plane of a file."""
+    from n2n_tf.pipelines.files.stacks import open_planes
+    from n2n_tf.pipelines.raw import bayer
+    from n2n_tf.pipelines.raw.frame import normalise
+
+    if _naming().is_raw(path):
+        frame = _read_frame(path)
+        yield (
+            f"{path} (values in 0..1, R, G, G, B)",
+            bayer.pack(bayer.unify(normalise(frame), frame.pattern, how="pad"), "RGGB"),
+        )
+        return
+    with open_planes(path, AXES.value) as planes:
+        for index in range(len(planes)):
+            plane = planes.read(index)
+            for colour in plane.colours:
+                yield f"{path} plane {index}", plane.pixels[..., colour]
 
 
 def _read_frame(source):

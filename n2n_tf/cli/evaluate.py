@@ -22,6 +22,7 @@ The noisy images themselves, which needs no model and checks data and protocol:
 """
 
 import dataclasses
+import functools
 import pathlib
 import sys
 
@@ -55,6 +56,12 @@ REPEATS = flags.DEFINE_integer(
     None,
     "Noise realisations per image. [by name: Kodak 10, BSD300 3, Set14 20, else 1]",
     1,
+)
+ESTIMATE = flags.DEFINE_bool(
+    "estimate",
+    False,
+    "Denoise as n2n-denoise does: estimate the noise of each image, scale the image to what the "
+    "model knows, give back what is more than noise. [the bare model, as in the paper]",
 )
 SEED = flags.DEFINE_integer("seed", 101, "Seed of NumPy's legacy generator.", 0)
 OUTPUT = flags.DEFINE_string("output", None, "JSON file to write with every figure.")
@@ -146,12 +153,23 @@ def _picture_files(folder, name):
     return {kind: stem.with_name(f"{stem.name}_{kind}.png") for kind in kinds}
 
 
+def _denoising(denoiser):
+    """What is evaluated: callable(noisy image) -> denoised image; None for the noisy image."""
+    from n2n_tf.denoising.raw_frames import denoise_planes
+
+    if denoiser is None or not ESTIMATE.value:
+        return denoiser and denoiser.bare
+    if denoiser.channels == 4:
+        return functools.partial(denoise_planes, denoiser)
+    return denoiser
+
+
 def _evaluate(denoise, folder, images, noise, stream):
     """One folder -> dict of its figures."""
     from n2n_tf.evaluation.protocol import FIGURES, PAPER_REPEATS, average, evaluate
 
     repeats = REPEATS.value or PAPER_REPEATS.get(folder, 1)
-    results = evaluate(denoise, images, noise, stream, repeats)
+    results = evaluate(_denoising(denoise), images, noise, stream, repeats)
     kept, total = [], len(images) * repeats
     for result in program.progress_bar(results, desc=folder, total=total, leave=False, unit="img"):
         if SAVE_IMAGES.value and result.repeat == 0:

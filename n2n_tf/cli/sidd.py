@@ -306,7 +306,7 @@ def _denoise(denoiser, planes):
     """Packed raw float32 [N, h, w, 4] -> the same, denoised one by one."""
     import numpy as np
 
-    return np.stack([denoiser(image) for image in planes])
+    return np.stack([denoiser.bare(image) for image in planes])
 
 
 def _output_folder():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from n2n_tf.denoising import engines
-from n2n_tf.denoising.given_back import with_detail_kept
+from n2n_tf.denoising.known_noise import denoise_known
+from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
 from n2n_tf.denoising.tiling import Tiling, denoise_tiled
 from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.load import load_model
@@ -84,30 +85,41 @@ class Denoiser:
         image: np.ndarray,
         white_level: float | None = None,
         progress: Callable[[int, int], None] | None = None,
-        keep_detail: bool = False,
+        noise: str | NoiseEstimate = "auto",
+        strength: float = 1.0,
         axes: str | None = None,
+        tell: Callable[[NoiseEstimate, float], None] | None = None,
     ) -> np.ndarray:
         """Denoises one image, or every plane of a stack.
 
+        The noise is estimated first, whatever the units. A network for Gaussian noise gets the
+        picture scaled so that its noise is such as the network knows; what any network takes away
+        beyond noise is given back (`n2n_tf.denoising.known_noise`). A picture without noise comes
+        back as it is, and so do NaN pixels.
+
         Args:
-            image: array [height, width] or [height, width, channels], or as `axes` says. Floats are
-                in nominal range [0, 1] and may leave it. A one-channel network denoises colour
-                plane by plane.
-            white_level: number that stands for 1.0. Default: 255 for uint8, 65535 for uint16, 1 for
-                floats.
+            image: array [height, width] or [height, width, channels], or as `axes` says. A
+                one-channel network denoises colour plane by plane.
+            white_level: number that stands for 1.0, for networks that know no noise level and with
+                noise "none". Default: what the network was trained with, else 255 for uint8, 65535
+                for uint16, 1 for floats.
             progress: None or callable(tiles done, tiles in all), called before the first tile too.
-            keep_detail: see `n2n_tf.denoising.given_back.with_detail_kept`; for weak noise.
+            noise: "auto", the noise if it is known, or "none" for the bare network.
+            strength: by how much the noise is taken to be stronger than that, 0 to 1.5 or so.
             axes: a letter for each axis of `image`: Y and X, C for channels, any others for what
                 is denoised plane by plane, such as "ZYX" or "TCYX". Default: "YX" or "YXC", the
                 latter with at most 3 channels, or as many as the network takes.
+            tell: None or callable(noise assumed, share of what the network took away that was
+                given back), called for every plane; not with noise "none".
 
         Returns:
             Array of the same shape. Floats give float32, not clipped; uint8 and uint16 give the
-            same type, clipped and rounded.
+            same type, rounded and clipped at its ends.
 
         Raises:
-            ValueError: for another type of pixels or number of channels, NaN or infinite pixels,
-                an empty image, axes that do not fit, a white level that the type cannot hold.
+            ValueError: for another type of pixels or number of channels, an empty image, axes that
+                do not fit, a white level that the type cannot hold; with noise "none", for NaN or
+                infinite pixels.
             ModelError: if the network returns NaN or infinite pixels.
         """
         image = np.asarray(image)
@@ -120,17 +132,38 @@ class Denoiser:
                 f"{planes.shape[-1]}."
             )
 
-        def report(plane: int, done: int, tiles: int) -> None:
-            if progress:
-                progress(plane * tiles + done, len(planes) * tiles)
-
-        denoised = [
-            self._denoise_plane(p, white_level, functools.partial(report, number), keep_detail)
-            for number, p in enumerate(planes)
+        step = self.channels  # a one-channel network takes colours one by one
+        parts = [
+            (plane, c) for plane in range(len(planes)) for c in range(0, planes.shape[3], step)
         ]
-        moved = np.stack(denoised).reshape([image.shape[axis] for axis in order])
-        dtype = image.dtype if image.dtype.kind == "u" else np.float32
-        return np.ascontiguousarray(np.transpose(moved, np.argsort(order)), dtype)
+
+        def ran(number: int, done: int, tiles: int) -> None:
+            if progress:
+                progress(number * tiles + done, len(parts) * tiles)
+
+        moved = np.empty(planes.shape, image.dtype if image.dtype.kind == "u" else np.float32)
+        for number, (plane, first) in enumerate(parts):
+            part = np.s_[plane, :, :, first : first + step]
+            network = functools.partial(self._network, progress=functools.partial(ran, number))
+            if noise == "none":
+                moved[part] = self._as_trained(network, planes[part], white_level)
+                continue
+            law = estimate_noise(planes[part]) if noise == "auto" else noise
+            law = law.of_channels(*range(first, first + step)).scaled(strength)
+            moved[part], given_back = self._known(network, planes[part], white_level, law)
+            if tell:
+                tell(law, given_back)
+        moved = moved.reshape([image.shape[axis] for axis in order])
+        return np.ascontiguousarray(np.transpose(moved, np.argsort(order)))
+
+    def bare(
+        self,
+        image: np.ndarray,
+        white_level: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """The network alone, as the paper's protocol has it: like a call with noise "none"."""
+        return self(image, white_level, progress, noise="none")
 
     def _usual_axes(self, image):
         if image.ndim == 2:
@@ -143,41 +176,42 @@ class Denoiser:
             f"shape={image.shape}."
         )
 
-    def _denoise_plane(self, image, white_level, progress, keep_detail):
-        """One image [height, width, channels]."""
+    def _as_trained(self, network, image, white_level):
+        """One image [height, width, channels] by the bare network."""
+        white_level = white_level or self.info.white_level
         floats = to_float(image, white_level)
         if not np.isfinite(floats).all():
             raise ValueError("The image holds NaN or infinite pixels; correct or mask them first.")
-        denoised = self._denoise(floats, progress)
+        denoised = network(floats)
+        if image.dtype.kind == "u":
+            return to_integer(denoised, image.dtype, white_level)
+        return denoised if white_level is None else denoised * np.float32(white_level)
+
+    def _known(self, network, image, white_level, law):
+        """One image with noise of a known law -> result, share given back."""
+        integers = image.dtype.kind == "u"
+        levels = self.info.noise_level
+        white = white_level or self.info.white_level
+        white = np.float32(white or (np.iinfo(image.dtype).max if integers else 1))
+
+        def in_units(values: np.ndarray) -> np.ndarray:
+            return network(values / white) * white
+
+        values = np.asarray(image, np.float32)
+        result, given_back = denoise_known(network if levels else in_units, values, law, levels)
+        if not integers:
+            return result, given_back
+        return to_integer(result, image.dtype, 1), given_back
+
+    def _network(self, floats, progress):
+        """float32 [height, width, channels] in the network's units -> the same, tile by tile."""
+        denoised = denoise_tiled(self.run, floats, self.tiling, progress)
         if not np.isfinite(denoised).all():
             raise ModelError(
                 "The network returned NaN or infinite pixels: it is damaged or its training "
                 "diverged, or the image's values are far outside [0, 1]."
             )
-        if keep_detail:
-            denoised = with_detail_kept(floats, denoised)
-        if image.dtype.kind == "u":
-            return to_integer(denoised, image.dtype, white_level)
-        return denoised if white_level is None else denoised * np.float32(white_level)
-
-    def _denoise(self, floats, progress):
-        """All channels at once, or one by one with a one-channel network."""
-        step = floats.shape[2] if self.channels != 1 else 1
-        starts = range(0, floats.shape[2], step)
-
-        def report(channel, done, tiles):
-            progress(channel * tiles + done, len(starts) * tiles)
-
-        parts = [
-            denoise_tiled(
-                self.run,
-                floats[..., start : start + step],
-                self.tiling,
-                functools.partial(report, channel),
-            )
-            for channel, start in enumerate(starts)
-        ]
-        return np.concatenate(parts, axis=-1)
+        return denoised
 
 
 def _check_pixels(image, white_level):

@@ -1,98 +1,95 @@
-"""Detail that a network took away with weak noise, told apart from the noise and put back."""
+"""What is given back of what a network took away: all that is more than noise explains."""
 
+import cv2
 import numpy as np
 
-SIGMA = 4.0  # pixels, of the area over which energy is averaged
-ENERGY_OF_NOISE = 1.2  # in units of its variance; what averages of pure noise rarely exceed
-_BLOCK = 8  # side in pixels of the blocks that noise is estimated from
-_FLAT = 0.15  # the share of blocks that is taken for free of detail
-_QUIET = 0.1, 0.781  # a quantile of the energies of those, and its value for variance 1
-_LEVELS = 0.002, 0.998  # blocks outside hold clipped noise
-_ROWS = 64 * _BLOCK  # worked on at once, so that a large picture needs little more memory
+from n2n_tf.denoising.stabilise import mean_energy
+
+ENERGY_OF_NOISE = 1.2  # in units of its variance; what local means of pure noise rarely exceed
+MOST = 1.5  # standard deviations of the noise: more is taken from no channel, root mean square
+CONSTANT = 7  # side in pixels of the smallest area of one value that is known to hold no noise
+_SPREADS = 2.0  # by how many spreads of its neighbours a hot pixel is off them,
+_DEVIATIONS = 6.0  # and by how many standard deviations more
 
 
-def with_detail_kept(noisy, denoised, noise=None):
-    """Gives back what a network took away beyond noise: nearly everything, if there is hardly any.
+def share_given_back(noisy: np.ndarray, denoised: np.ndarray, level: float) -> np.ndarray:
+    """Which share of what was taken away is given back, from place to place.
 
-    Networks blur finest detail a little, which under weak noise is the larger evil. What was taken
-    away, r, is noise of variance n^2 and lost detail. Where the local energy of r exceeds n^2, the
-    share 1 - n^2 / r^2 of it is put back: the best mix of two images whose errors, n and the
-    detail, are independent. Unless n^2 is known, it is estimated from r by `removed_noise`; a
-    place with more noise than others of its level, as the corners of a picture whose vignetting
-    was corrected, gets some back.
-
-    Args:
-        noisy, denoised: float32 [h, w, channels] in nominal range [0, 1].
-        noise: the variance n^2 by level, if it is known: `levels, variances` for `numpy.interp`.
-
-    Returns:
-        float32 [h, w, channels], between the two everywhere; `denoised` itself if there is too
-        little to estimate noise from.
-    """
-    import cv2
-
-    noise = noise or removed_noise(noisy, denoised)
-    if noise is None:
-        return denoised
-    ratio = np.empty(noisy.shape[:2], np.float32)
-    for rows in _bands(len(noisy)):
-        removed = np.square(noisy[rows] - denoised[rows])
-        ratio[rows] = np.mean(removed / np.interp(denoised[rows], *noise), axis=-1)
-    ratio = cv2.GaussianBlur(ratio, (0, 0), SIGMA, borderType=cv2.BORDER_REFLECT)
-    share = np.clip(1 - ENERGY_OF_NOISE / np.maximum(ratio, ENERGY_OF_NOISE), 0, 1)[..., None]
-    kept = np.empty(denoised.shape, np.float32)
-    for rows in _bands(len(noisy)):
-        kept[rows] = denoised[rows] + share[rows] * (noisy[rows] - denoised[rows])
-    return kept
-
-
-def removed_noise(noisy, denoised):
-    """Variance of the noise by level, from what a network took away in the quietest flat places.
-
-    Blocks of 8 x 8 pixels of one channel are sorted into at most 16 classes of level. Of each class
-    the blocks count in whose denoised pixels the channels vary least, and of the energies of what
-    was taken away there a low quantile, as lost detail can only add to it.
+    Networks blur finest detail, which under weak noise is the larger evil, and may ruin pictures
+    unlike those of their training. What was taken away is noise of a known variance n^2 and lost
+    detail; where its local energy r^2 exceeds n^2, the share 1 - n^2 / r^2 is given back: the best
+    mix of two images whose errors, n and the detail, are independent. Hence nowhere does a result
+    differ from its source by much more than the noise does.
 
     Args:
-        noisy, denoised: float32 [h, w, channels].
+        noisy, denoised: float32 [H, W, channels], noise of one standard deviation everywhere.
+        level: that deviation.
 
     Returns:
-        `levels, variances`, float64 arrays for `numpy.interp`; None if there are too few blocks
-        between black and white.
+        float32 [H, W, channels] in [0, 1].
     """
-    bands = [_block_statistics(noisy[rows], denoised[rows]) for rows in _bands(len(noisy))]
-    energies, levels, spreads = np.concatenate(bands, axis=1)
-    usable = (levels > _LEVELS[0]) & (levels < _LEVELS[1]) & (energies > 0)
-    if usable.sum() < 64:
-        return None
-    energies, levels, spreads = energies[usable], levels[usable], spreads[usable]
-    order = np.argsort(levels, kind="stable")
-    quantile, value = _QUIET
-    at, variances = [], []
-    for blocks in np.array_split(order, min(16, len(order) // 64)):
-        flat = blocks[np.argsort(spreads[blocks], kind="stable")]
-        flat = flat[: max(8, int(_FLAT * len(flat)))]
-        at.append(levels[flat].mean())
-        variances.append(np.quantile(energies[flat], quantile) / value)
-    padded = np.pad(variances, 1, mode="edge")
-    smooth = np.median([padded[:-2], padded[1:-1], padded[2:]], axis=0)
-    return np.array(at), smooth
+    energy = np.maximum(mean_energy((noisy - denoised) / np.float32(level)), 1e-6)
+    of_noise = ENERGY_OF_NOISE / energy.mean(-1, keepdims=True)
+    return 1 - np.minimum(np.minimum(of_noise, MOST / np.sqrt(energy)), 1)
 
 
-def _bands(height):
-    """Slices of rows of whole blocks, the last one with what is left."""
-    return [slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]
+def hot_pixels(scaled: np.ndarray, level: float) -> np.ndarray:
+    """Single pixels far above or below all their neighbours, as no optics makes them.
+
+    Args:
+        scaled: float32 [H, W, channels], noise of one standard deviation everywhere.
+        level: that deviation.
+
+    Returns:
+        bool of the same shape.
+    """
+    around = np.ones((3, 3), np.uint8)
+    around[1, 1] = 0
+    hot = np.zeros(scaled.shape, bool)
+    for channel in range(scaled.shape[2]):
+        plane = np.ascontiguousarray(scaled[..., channel])
+        most, least = cv2.dilate(plane, around), cv2.erode(plane, around)
+        margin = _SPREADS * (most - least) + _DEVIATIONS * level
+        hot[..., channel] = (plane > most + margin) | (plane < least - margin)
+    return hot
 
 
-def _block_statistics(noisy, denoised):
-    """Energy taken away, level and spread of the whole blocks of each channel -> [3, blocks]."""
-    height, width = (side // _BLOCK * _BLOCK for side in noisy.shape[:2])
+def constant_areas(image: np.ndarray) -> np.ndarray:
+    """Pixels of areas of one value, such as saturated or masked ones: bool [H, W, channels]."""
+    square = np.ones((CONSTANT, CONSTANT), np.uint8)
+    constant = np.zeros(image.shape, bool)
+    for channel in range(image.shape[2]):
+        plane = image[..., channel].astype(np.float64)
+        inside = cv2.dilate(plane, square) == cv2.erode(plane, square)
+        if inside.any():
+            constant[..., channel] = cv2.dilate(inside.view(np.uint8), square) > 0
+    return constant
 
-    def blocks(image):
-        across = width // _BLOCK, _BLOCK, image.shape[2]
-        return image[:height, :width].reshape(height // _BLOCK, _BLOCK, *across)
 
-    energies = blocks(np.square(noisy - denoised)).mean((1, 3), dtype=np.float64)
-    levels = blocks(denoised).mean((1, 3), dtype=np.float64)
-    spreads = blocks(denoised).std((1, 3), dtype=np.float64).mean(-1, keepdims=True)
-    return np.stack([energies, levels, np.broadcast_to(spreads, levels.shape)]).reshape(3, -1)
+def filled_in(image: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Puts the mean of what lies around it in the place of every hidden pixel.
+
+    Args:
+        image: float [H, W, channels]; hidden pixels may be NaN.
+        hidden: bool of the same shape.
+
+    Returns:
+        A copy without NaN; `image` itself if nothing is hidden. Channels of which all is hidden
+        become 0.
+    """
+    if not hidden.any():
+        return image
+    filled = image.copy()
+    for channel in range(image.shape[2]):
+        open_, gaps = ~hidden[..., channel], hidden[..., channel].copy()
+        known = image[..., channel][open_]
+        middle = np.median(known) if known.size else 0.0
+        values = np.where(open_, image[..., channel] - middle, 0).astype(np.float32)
+        for sigma in (1, 4, 16):
+            weight = cv2.GaussianBlur(open_.astype(np.float32), (0, 0), sigma)
+            near = gaps & (weight > 0.01)
+            mean = cv2.GaussianBlur(values, (0, 0), sigma)[near] / weight[near]
+            filled[..., channel][near] = mean + middle
+            gaps &= ~near
+        filled[..., channel][gaps] = middle
+    return filled

@@ -40,6 +40,14 @@ class NoiseEstimate:
         """Standard deviation at levels [..., channels] or one for all -> float64, at least 0."""
         return np.sqrt(np.maximum(np.multiply(level, self.gain) + self.read, 0.0))
 
+    def of_channels(self, *channels: int) -> "NoiseEstimate":
+        """That of some of the channels; what is said of one channel holds for all."""
+        gain, read = (
+            tuple(values[channel if len(values) > 1 else 0] for channel in channels)
+            for values in (self.gain, self.read)
+        )
+        return dataclasses.replace(self, gain=gain, read=read)
+
     def scaled(self, strength: float) -> "NoiseEstimate":
         """The same noise with its deviation times `strength`."""
         gain, read = (tuple(strength**2 * x for x in values) for values in (self.gain, self.read))

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from n2n_tf.denoising.given_back import with_detail_kept
+from n2n_tf.denoising.known_noise import denoise_known
+from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
 from n2n_tf.pipelines.raw import bayer
 from n2n_tf.pipelines.raw.frame import denormalise, normalise
 
@@ -10,21 +11,24 @@ LEVEL_SIGMA = 8.0  # pixels of a plane
 LEVEL_REACH = 24
 
 
-def denoise_frame(denoise, frame, progress=None, keep_levels=True, keep_detail=True):
+def denoise_frame(
+    denoise, frame, progress=None, keep_levels=True, noise="auto", strength=1.0, tell=None
+):
     """Denoises a camera frame.
 
     Only the file's own levels normalise it, never a statistic of the picture or of a tile, so
-    optical-black rows or a bright sky change nothing elsewhere (but for the estimate of the noise
-    in `n2n_tf.denoising.given_back`, made unless the file has a NoiseProfile; the result lies
-    between noisy and denoised whatever it is). A mosaic of another pattern is mirrored by one
-    pixel where needed to begin on red, as the network was trained, and cut back.
+    optical-black rows or a bright sky change nothing elsewhere (but for the estimate of the noise,
+    made unless the file has a NoiseProfile; it only decides how much may be taken away). A mosaic
+    of another pattern is mirrored by one pixel where needed to begin on red, as the network was
+    trained, and cut back.
 
     Args:
         denoise: `Denoiser` of a model with four channels.
         frame: `n2n_tf.pipelines.raw.frame.RawFrame`.
         progress: None or callable(tiles done, tiles in all).
         keep_levels: bool, see `with_levels_kept`.
-        keep_detail: bool, see `n2n_tf.denoising.given_back.with_detail_kept`.
+        noise, strength, tell: as for `denoise_planes`; "auto" is the frame's NoiseProfile, if it
+            has one.
 
     Returns:
         uint16 [H, W], the size, levels and pattern of the frame; clipped pixels stay clipped.
@@ -37,38 +41,50 @@ def denoise_frame(denoise, frame, progress=None, keep_levels=True, keep_detail=T
             f"this model denoises images of {denoise.channels} channels; a camera raw needs a "
             "model trained on raw (4 channels)."
         )
-    noise = _noise_by_level(frame.noise_profile) if frame.noise_profile else None
-    keeps = {"keep_levels": keep_levels, "keep_detail": keep_detail, "noise": noise}
-    values = denoise_mosaic(denoise, normalise(frame), frame.pattern, progress, **keeps)
+    if noise == "auto" and frame.noise_profile:
+        red, green, blue = frame.noise_profile
+        noise = NoiseEstimate(*zip(red, green, green, blue, strict=True))
+    how = {"keep_levels": keep_levels, "noise": noise, "strength": strength, "tell": tell}
+    values = denoise_mosaic(denoise, normalise(frame), frame.pattern, progress, **how)
     return denormalise(values, frame)
 
 
-def denoise_mosaic(denoise, values, pattern, progress=None, **keeps):
+def denoise_mosaic(denoise, values, pattern, progress=None, **how):
     """The same for normalised float values [H, W] of any size and Bayer pattern -> float32.
 
-    `keeps`: as `denoise_planes` takes them.
+    `how`: as `denoise_planes` takes it.
     """
     unified = bayer.unify(np.asarray(values, np.float32), pattern, how="pad")
-    planes = denoise_planes(denoise, bayer.pack(unified, "RGGB"), progress, **keeps)
+    planes = denoise_planes(denoise, bayer.pack(unified, "RGGB"), progress, **how)
     return bayer.undo_unify(bayer.unpack(planes, "RGGB"), pattern, np.shape(values))
 
 
-def denoise_planes(denoise, noisy, progress=None, keep_levels=True, keep_detail=True, noise=None):
+def denoise_planes(
+    denoise, noisy, progress=None, keep_levels=True, noise="auto", strength=1.0, tell=None
+):
     """The same for packed raw [h, w, 4] in RGGB order -> float32.
 
-    `noise`: its variance by level, if known, see `n2n_tf.denoising.given_back.with_detail_kept`.
+    Args:
+        denoise, progress, keep_levels: as for `denoise_frame`.
+        noisy: float32 [h, w, 4].
+        noise: "auto" to estimate it from the planes, a `NoiseEstimate` of one channel or four, or
+            "none" to take the network's word for it.
+        strength: by how much the noise is taken to be stronger.
+        tell: None or callable(noise assumed, share that was given back).
     """
-    planes = denoise(noisy, progress=progress)
-    if keep_levels:
-        planes = with_levels_kept(noisy, planes)
-    return with_detail_kept(noisy, planes, noise) if keep_detail else planes
 
+    def network(planes: np.ndarray) -> np.ndarray:
+        cleaned = denoise(planes, progress=progress, noise="none")
+        return with_levels_kept(planes, cleaned) if keep_levels else cleaned
 
-def _noise_by_level(profile):
-    """A DNG's NoiseProfile, variance = shot * level + read, as levels and variances of a line."""
-    shot, read = np.mean(profile, axis=0)
-    read = max(read, 1e-12)  # nothing is divided by zero
-    return (0.0, 1.0), (read, shot + read)
+    if noise == "none":
+        return network(noisy)
+    law = estimate_noise(noisy) if noise == "auto" else noise
+    law = law.of_channels(*range(4)).scaled(strength)
+    planes, given_back = denoise_known(network, noisy, law, None)
+    if tell:
+        tell(law, given_back)
+    return planes
 
 
 def with_levels_kept(noisy, denoised):

@@ -35,6 +35,9 @@ class ModelInfo:
             if its images were noisy already.
         noise_realization: "frozen" or "fresh"; None if not known.
         white_level: pixel value that was 1.0 in its training; None: the largest of the files' type.
+        noise_level: of a network for Gaussian noise, the standard deviations in [0, 1] of the
+            weakest and the strongest noise for which it is best; None for other networks, which
+            take images in the units of their training.
         epochs: passes over the images.
         version: of this package when it was written.
         license: of the weights.
@@ -56,6 +59,7 @@ class ModelInfo:
     noise: str = "none"
     noise_realization: str | None = None
     white_level: float | None = None
+    noise_level: tuple[float, float] | None = None
     epochs: int | None = None
     version: str | None = None
     license: str = "not stated"
@@ -93,6 +97,8 @@ class ModelInfo:
             for key in keys:
                 if key in known and not isinstance(known[key], types):
                     raise ModelError(f"{path}: {key!r} must be {what}, is {known[key]!r:.50}.")
+        if known.get("noise_level") is not None:
+            known["noise_level"] = _noise_level(known["noise_level"], path)
         if known.get("tile") is not None:
             known["tile"] = _tile(known["tile"], known["size_multiple"], path)
         return cls(**known)
@@ -105,6 +111,15 @@ class ModelInfo:
     def but(self, **changed: Any) -> "ModelInfo":
         """A copy with other entries."""
         return dataclasses.replace(self, **changed)
+
+
+def _noise_level(ends, path):
+    good = isinstance(ends, list | tuple) and len(ends) == 2
+    if good and all(type(e) in (int, float) for e in ends) and 0 < ends[0] <= ends[1] <= 1:
+        return tuple(ends)
+    raise ModelError(
+        f"{path}: 'noise_level' must be two standard deviations in 0..1 or null, is {ends!r:.50}."
+    )
 
 
 def _tile(sides, multiple, path):

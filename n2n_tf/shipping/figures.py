@@ -53,7 +53,9 @@ def measure(
     denoiser = Denoiser.load(name)
     sets = {EMBEDDED: embedded_clean(denoiser.channels)}
     sets |= {data: load_clean(path, denoiser.channels) for data, path in folders.items()}
-    denoise = functools.partial(denoise_planes, denoiser) if denoiser.channels == 4 else denoiser
+    denoise = (
+        functools.partial(denoise_planes, denoiser) if denoiser.channels == 4 else denoiser.bare
+    )
     own, rows = denoiser.info.noise, []
     for noise in [own, *ALSO.get(own, [])]:
         for data, images in sets.items():

@@ -52,7 +52,7 @@ class Figures(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.recipe, self.images, self.validation = recipe, images, validation
-        self.noise, self._denoise = parse_noise(recipe.noise), Denoiser.load(network)
+        self.noise, self._denoise = parse_noise(recipe.noise), Denoiser.load(network).bare
         self._held_out_loss = held_out_loss(recipe, held_out, network) if len(held_out) else None
         # Read now, so that no file that vanishes later can spoil the end of an epoch.
         self._first = None if validation else self._first_noisy()

@@ -8,6 +8,7 @@ import keras
 import n2n_tf
 from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.model_files.keras_file import describe, save_network
+from n2n_tf.pipelines.noise.synthetic import parse_noise
 from n2n_tf.training.recipes import Recipe
 
 
@@ -56,7 +57,21 @@ class SavedNetwork(keras.callbacks.Callback):
             self.network,
             noise=self.recipe.noise,
             noise_realization=self.recipe.noise_realization,
+            white_level=self.recipe.white_level,
+            noise_level=_noise_level(self.recipe),
             epochs=epoch + 1,
             version=n2n_tf.__version__,
         )
         save_network(self.network, self.model_dir, info, overwrite=True)
+
+
+def _noise_level(recipe):
+    """For which Gaussian noise a network will be best; None for other noise.
+
+    Below the weakest of its training it leaves less noise than a picture that leaves [0, 1], as
+    scaling it up would make it, gets ruined; to half of that.
+    """
+    noise = parse_noise(recipe.noise)
+    if noise.kind != "gauss":
+        return None
+    return (noise.low if noise.low == noise.high else noise.low / 2, noise.high)

@@ -125,14 +125,14 @@ def to_integer(image, dtype, white_level=None):
     Args:
         image: float array.
         dtype: np.uint8 or np.uint16.
-        white_level: number that 1.0 becomes, and the largest written. Default: the dtype's largest.
+        white_level: number that 1.0 becomes. Default: the dtype's largest.
 
     Source: the official evaluation, `uint8(clip(255 * p + 0.5, 0, 255))`.
     """
     largest = np.iinfo(dtype).max
     white_level = largest if white_level is None else white_level
     scaled = np.asarray(image, np.float32) * np.float32(white_level) + np.float32(0.5)
-    return np.clip(scaled, 0, min(white_level, largest)).astype(dtype)
+    return np.clip(scaled, 0, largest).astype(dtype)
 
 
 def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:

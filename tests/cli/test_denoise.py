@@ -53,11 +53,11 @@ def gray_model(tmp_path_factory):
 
 @pytest.fixture
 def denoise(capsys, monkeypatch, tmp_path):
-    """Runs the program in `tmp_path`, in this process."""
+    """Runs the program in `tmp_path`, in this process; networks do what they want to pixels."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        ended = programs.run(capsys, monkeypatch, "denoise", *arguments)
+        ended = programs.run(capsys, monkeypatch, "denoise", "--noise=none", *arguments)
         assert "Traceback" not in ended.err + ended.out
         return ended
 
@@ -199,7 +199,7 @@ def test_floats_stay_floats_and_white_level_counts(denoise, model, tmp_path):
     write_image(tmp_path / "twelve.png", np.full((5, 5, 3), 60000, np.uint16))
     command = (f"--model={model}", "twelve.png", "--white_level=4095", "-o", "c.png")
     assert denoise(*command).status == 0
-    assert (pixels_of("c.png") == 4095).all()  # half of 14.6 is above white
+    assert (pixels_of("c.png") == 30000).all()  # above white, and not cut
 
 
 def test_large_images_are_tiled_without_seams(denoise, model, tmp_path):
@@ -493,3 +493,68 @@ def test_the_installed_programs_start_at_once(program, tmp_path):
         else:
             assert f"  {program} --model" in done.stdout and done.stderr == ""
         assert time.monotonic() - begun < 30
+
+
+# Noise
+
+
+def photo_counts(sigma=6.0, offset=7000):
+    """A picture that fills a hundredth of its type, with noise: uint16 [128, 160]."""
+    rows, columns = np.mgrid[:128, :160]
+    clean = offset + 100 * np.sin(rows / 20) + columns
+    noisy = clean + np.random.default_rng(4).normal(0, sigma, clean.shape)
+    return clean, noisy.round().astype(np.uint16)[..., None]
+
+
+def test_a_network_that_halves_everything_cannot_ruin_counts(denoise, gray_model):
+    _, counts = photo_counts()
+    write_image("a.tif", counts)
+    ended = denoise(f"--model={gray_model}", "--noise=auto", "a.tif", "-o", "b.tif")
+    assert ended.status == 0
+    assert "% of what the network took away was more than noise" in ended.err
+    removed = counts.astype(float) - pixels_of("b.tif")
+    assert np.sqrt(np.mean(removed**2)) < 1.5 * 6
+
+
+def test_noise_can_be_given_and_scaled(denoise, gray_model):
+    _, counts = photo_counts(offset=100)
+    counts = counts.astype(np.float32)
+    write_image("a.tif", counts)
+    removed = []
+    for number, law in enumerate(["gauss:1", "gauss:6", "poisson_gaussian:0,36"]):
+        ended = denoise(f"--model={gray_model}", f"--noise={law}", "a.tif", "-o", f"{number}.tif")
+        assert ended.status == 0
+        removed.append(np.std(counts - pixels_of(f"{number}.tif")))
+    assert 0 < 10 * removed[0] < removed[1] == removed[2]
+    ended = denoise(
+        f"--model={gray_model}", "--noise=gauss:6", "--strength=0", "a.tif", "-o", "c.tif"
+    )
+    np.testing.assert_array_equal(pixels_of("c.tif"), counts)
+    ended = denoise("--noise=loud", "a.tif", "-o", "d.tif")
+    assert ended.status == 1 and "Unknown noise 'loud': it must be auto" in ended.err
+
+
+def test_what_is_assumed_is_said_and_strict_makes_it_an_error(denoise, gray_model):
+    write_image("tiny.png", image(shape=(7, 7, 1)))
+    write_image("flat.png", np.full((40, 40, 1), 9, np.uint8))
+    command = f"--model={gray_model}", "--noise=auto", "--strict", "--overwrite"
+    ended = denoise(*command, "flat.png", "-o", "b.png")
+    assert ended.status == 0 and "flat.png: seems to be without noise" in ended.err
+    np.testing.assert_array_equal(pixels_of("b.png"), pixels_of("flat.png"))
+    ended = denoise(*command, "tiny.png", "-o", "b.png")
+    assert ended.status == 1 and "too small to tell noise from detail" in ended.err
+    assert "1 of 1 image denoised" in ended.out
+
+
+def test_estimates_are_printed_without_a_model(denoise):
+    write_image("a.tif", photo_counts()[1])
+    write_image("rgb.png", image(shape=(64, 64, 3)))
+    ended = denoise("--estimate", "a.tif", "rgb.png", "missing.png")
+    assert ended.status == 1 and "missing.png" in ended.err
+    lines = ended.out.splitlines()
+    assert lines[0].startswith("a.tif") and "read" in lines[1]
+    channel, gain, read, deviation = lines[2].split()[:4]
+    assert (channel, gain) == ("0", "0") and float(deviation) == pytest.approx(6, rel=0.1)
+    assert float(read) == pytest.approx(float(deviation) ** 2, rel=0.01)
+    assert [line.split()[0] for line in lines[5:8]] == ["0", "1", "2"]
+    assert not list(pathlib.Path().glob("*_*"))

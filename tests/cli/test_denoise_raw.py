@@ -33,7 +33,7 @@ def model(tmp_path):
 @pytest.fixture
 def denoise(capsys, monkeypatch):
     return lambda *arguments: run(
-        capsys, monkeypatch, "denoise", "--nokeep_levels", "--nokeep_detail", *arguments
+        capsys, monkeypatch, "denoise", "--nokeep_levels", "--noise=none", *arguments
     )
 
 

@@ -100,13 +100,11 @@ def test_floats_are_neither_clipped_nor_rounded(dtype, rng):
 @pytest.mark.parametrize("dtype, white", [(np.uint8, 255), (np.uint16, 65535)])
 def test_integers_are_rounded_half_up_and_clipped(dtype, white):
     image = np.array([[0, 1, 2, 100, white]], dtype)
-    assert Denoiser(lambda x: x * 0.5, ModelInfo(1, 1, 0))(image).tolist() == [
+    assert Denoiser(lambda x: x * 0.5, ModelInfo(1, 1, 0)).bare(image).tolist() == [
         [0, 1, 1, 50, (white + 1) // 2]  # 0.5 -> 1
     ]
-    assert Denoiser(lambda x: x * 2 - 0.5, ModelInfo(1, 1, 0))(image)[0, [0, -1]].tolist() == [
-        0,
-        white,
-    ]
+    brighter = Denoiser(lambda x: x * 2 - 0.5, ModelInfo(1, 1, 0)).bare(image)
+    assert brighter[0, [0, -1]].tolist() == [0, white]
 
 
 def test_big_endian_pixels_go_too():
@@ -125,10 +123,13 @@ def test_white_level_sets_what_is_one():
 
     model = Denoiser(run, ModelInfo(1, 1, 0))
     twelve_bits = np.array([[0, 1000, 4095]], np.uint16)
-    assert model(twelve_bits, white_level=4095).tolist() == [[0, 2000, 4095]]
+    # Brighter than white is possible: only the type's own largest value is the end.
+    assert model(twelve_bits, white_level=4095, noise="none").tolist() == [[0, 2000, 8190]]
     floats = np.array([[0.0, 10.0, 20.0]])
-    assert model(floats, white_level=20.0).tolist() == [[0, 20, 40]]
-    assert seen == [1.0, 1.0]
+    assert model(floats, white_level=20.0, noise="none").tolist() == [[0, 20, 40]]
+    trained = Denoiser(run, ModelInfo(1, 1, 0, white_level=4095.0))
+    assert trained(twelve_bits, noise="none").tolist() == [[0, 2000, 8190]]
+    assert seen == [1.0, 1.0, 1.0]
 
 
 def test_a_gray_model_sees_colour_plane_by_plane(rng):
@@ -139,7 +140,7 @@ def test_a_gray_model_sees_colour_plane_by_plane(rng):
         return x + x.mean()  # depends on the plane as a whole
 
     image = rng.random((8, 16, 3), np.float32)
-    denoised = Denoiser(run, ModelInfo(1, 8, 0))(image)
+    denoised = Denoiser(run, ModelInfo(1, 8, 0)).bare(image)
     assert shapes == [(1, 8, 16, 1)] * 3
     expected = image + image.mean(axis=(0, 1))
     np.testing.assert_allclose(denoised, expected, atol=1e-6)
@@ -149,7 +150,7 @@ def test_progress_runs_once_from_none_to_all_even_plane_by_plane():
     told = []
     image = np.zeros((8, 64, 3), np.uint8)
     model = Denoiser(lambda x: x, ModelInfo(1, 8, 8), tile=32)
-    model(image, progress=lambda *counts: told.append(counts))
+    model(image, progress=lambda *counts: told.append(counts), noise="none")
     done, total = zip(*told, strict=True)
     assert set(total) == {9} and sorted(done) == list(done) and (done[0], done[-1]) == (0, 9)
 
@@ -193,13 +194,15 @@ def test_no_window_is_larger_than_the_tile(rng):
 )
 def test_images_that_cannot_be_denoised_are_refused(image, white_level, message):
     with pytest.raises(ValueError, match=message):
-        identity()(image, white_level)
+        identity().bare(image, white_level)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_network_that_returns_no_numbers_does_not_pass_for_black(value):
     with pytest.raises(ModelError, match="returned NaN or infinite pixels"):
-        Denoiser(lambda x: x + value, ModelInfo(3, 1, 0))(np.zeros((4, 4, 3), np.uint8))
+        Denoiser(lambda x: x + value, ModelInfo(3, 1, 0))(
+            np.zeros((4, 4, 3), np.uint8), noise="none"
+        )
 
 
 # Axes
@@ -242,10 +245,10 @@ def test_every_form_denoises_as_the_network(models, network, form, rng):
     model = Denoiser.load(models[form])
     assert (model.channels, model.tiling.size_multiple, model.tiling.halo) == (3, 4, 8)
     assert model.info.to_json().items() >= INFO.items()
-    np.testing.assert_allclose(model(image), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(model.bare(image), expected, rtol=0, atol=1e-5)
     assert np.ptp(expected) > 0.1
     text_path = Denoiser.load(str(models[form]), tile=40)
-    np.testing.assert_allclose(text_path(image), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(text_path.bare(image), expected, rtol=0, atol=1e-5)
     assert (model.network is None) == (form in ("saved_model", "tflite"))
 
 
@@ -263,15 +266,15 @@ def test_a_network_or_its_trainer_is_taken_as_it_is(tmp_path, rng):
     image = rng.random((32, 40, 3), np.float32)
     expected = np.asarray(trainer(image[None]))[0]
     for model in (network, trainer, tmp_path / "trainer.keras"):
-        np.testing.assert_allclose(Denoiser.load(model)(image), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(Denoiser.load(model).bare(image), expected, rtol=0, atol=1e-6)
 
 
 def test_a_living_network_is_not_copied(rng):
     network = unet(channels=3, features=2, init_scale=1.0)
     model, image = Denoiser.load(network), rng.random((32, 32, 3), np.float32)
-    before = model(image)
+    before = model.bare(image)
     network.get_layer("nin_c").bias.assign_add([1.0, 0.0, 0.0])
-    np.testing.assert_allclose(model(image), before + np.float32([1, 0, 0]), atol=1e-5)
+    np.testing.assert_allclose(model.bare(image), before + np.float32([1, 0, 0]), atol=1e-5)
 
 
 def test_shipped_models_are_found_by_name(tmp_path, monkeypatch, network):

@@ -44,9 +44,7 @@ def test_the_network_sees_the_colours_in_the_order_it_was_trained_on(pattern):
     factors = np.float32([1.0, 0.5, 0.25, 0.125])
     source = frame(pattern, (40, 42))
     network = denoiser(lambda x: x * factors)
-    values = denoise_mosaic(
-        network, normalise(source), pattern, keep_levels=False, keep_detail=False
-    )
+    values = denoise_mosaic(network, normalise(source), pattern, keep_levels=False, noise="none")
     by_place = dict(zip(bayer.plane_positions(pattern), factors, strict=True))
     for (row, column), factor in by_place.items():
         expected = normalise(source)[row::2, column::2] * factor
@@ -58,7 +56,9 @@ def test_planes_begin_on_red_whatever_the_pattern():
     ramp = np.tile(np.arange(42, dtype=np.float32), (40, 1))
     for pattern in bayer.PATTERNS:
         seen = []
-        denoise_mosaic(denoiser(lambda x, seen=seen: seen.append(x) or x), ramp, pattern)
+        denoise_mosaic(
+            denoiser(lambda x, seen=seen: seen.append(x) or x), ramp, pattern, noise="none"
+        )
         red, green1, green2, blue = np.moveaxis(seen[0][0, 4:12, 4:12], -1, 0)
         np.testing.assert_array_equal(green1 - red, 1)
         np.testing.assert_array_equal(blue - green2, 1)
@@ -83,7 +83,7 @@ def test_dark_rows_change_nothing_elsewhere():
     smooth = denoiser(lambda x: (x + np.roll(x, 1, axis=2)) / 2)
     one, other = (
         [
-            denoise_frame(smooth, RawFrame(m, "RGGB", BLACK, WHITE), None, keep, False)
+            denoise_frame(smooth, RawFrame(m, "RGGB", BLACK, WHITE), None, keep, "none")
             for keep in (0, 1)
         ]
         for m in (source.mosaic, dark)

@@ -90,7 +90,7 @@ def test_whole_pictures_through_a_file_of_one_size(export, networks, size, preci
     assert denoiser.tile == size
     height, width = size[0] + 90, size[1] + 33
     photo = reflect_pad(to_float(embedded_photo("coffee")), 602, 600)[:height, :width]
-    got, expected = denoiser(photo), Denoiser.load(networks[3])(photo)
+    got, expected = denoiser.bare(photo), Denoiser.load(networks[3]).bare(photo)
     assert got.shape == photo.shape
     if size == (512, 544):  # room for the whole margin that the network wants: no seams
         assert figures.tiling_difference == 0.0
@@ -99,8 +99,8 @@ def test_whole_pictures_through_a_file_of_one_size(export, networks, size, preci
         assert 1e-4 < figures.tiling_difference < 0.2
         allowed = 2 * (figures.max_difference + figures.tiling_difference)
         assert np.abs(got - expected).max() < allowed
-    small = denoiser(photo[:20, :30])  # smaller than one window: mirrored
-    assert np.abs(small - Denoiser.load(networks[3])(photo[:20, :30])).max() < 0.1
+    small = denoiser.bare(photo[:20, :30])  # smaller than one window: mirrored
+    assert np.abs(small - Denoiser.load(networks[3]).bare(photo[:20, :30])).max() < 0.1
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_a_file_of_any_size_has_its_padding_inside(export, networks):
     assert figures.gpu_warnings is None and figures.not_delegated
     photo = to_float(embedded_photo("cat"))[:37, :61]
     got = Interpreter(str(path)).get_signature_runner("denoise")(noisy=photo[None])["denoised"]
-    expected = Denoiser.load(networks[3])(photo)
+    expected = Denoiser.load(networks[3]).bare(photo)
     assert np.abs(got[0] - expected).max() < ALLOWED["float16"]
 
 
@@ -126,9 +126,9 @@ def test_files_of_8_bit_pixels(export, networks, precision):
             assert (zero, scale) == (0, pytest.approx(1 / 255, rel=1e-6))
     pixels = embedded_photo("rocket")[100:164, 300:364]
     got = denoise(noisy=pixels[None])["denoised"][0].astype(int)
-    expected = Denoiser.load(networks[3])(pixels).astype(int)
+    expected = Denoiser.load(networks[3]).bare(pixels).astype(int)
     assert np.abs(got - expected).max() <= 255 * figures.max_difference + 1
-    np.testing.assert_array_equal(Denoiser.load(path)(pixels), got)
+    np.testing.assert_array_equal(Denoiser.load(path).bare(pixels), got)
 
 
 @pytest.mark.slow
@@ -162,14 +162,16 @@ def test_files_of_whole_cameras(export, networks, variant):
     assert got.shape == mosaic.shape and got.dtype == variant.dtype
     cells = (mosaic[0, ..., 0].astype(np.float32) - 64) / 959
     planes = np.stack([cells[r::2, c::2] for r in (0, 1) for c in (0, 1)], axis=-1)
-    expected = 959 * np.clip(Denoiser.load(networks[4])(planes), -64 / 959, 1) + 64
+    expected = 959 * np.clip(Denoiser.load(networks[4]).bare(planes), -64 / 959, 1) + 64
     result = np.stack([got[0, r::2, c::2, 0] for r in (0, 1) for c in (0, 1)], axis=-1)
     clipped = planes >= 1
     difference = np.abs(result.astype(float) - expected)[~clipped]
     assert difference.max() < (0.02 * 959 if variant.precision == "int16x8" else 2)
     if variant.precision != "int16x8":
         assert (result[clipped] == 1023).all()
-    assert Denoiser.load(path)(planes).shape == planes.shape  # the same file, through our tiling
+    assert (
+        Denoiser.load(path).bare(planes).shape == planes.shape
+    )  # the same file, through our tiling
 
 
 @pytest.mark.slow

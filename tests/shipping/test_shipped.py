@@ -122,7 +122,7 @@ def test_without_a_model_a_raw_gets_the_raw_one(run, defaults, tmp_path):
         "-o",
         "frame.dng",
         "--nokeep_levels",
-        "--nokeep_detail",
+        "--noise=none",
         *description,
     )
     assert ended.status == 0, ended.err
@@ -387,12 +387,12 @@ def test_a_model_does_what_its_card_says(name):
 
 
 @pytest.mark.slow
-def test_a_picture_with_hardly_any_noise_keeps_its_detail_when_told_to(run, tmp_path, rng):
+def test_a_picture_with_hardly_any_noise_keeps_its_detail(run, tmp_path, rng):
     clean = data.chelsea()[:192, :192]
     noisy = np.uint8(np.clip(np.round(clean + rng.normal(0, 1.5, clean.shape)), 0, 255))
     write_image(tmp_path / "noisy.png", noisy)
     found = {}
-    for name, flags in {"plain": [], "kept": ["--keep_detail"]}.items():
+    for name, flags in {"plain": ["--noise=none"], "kept": []}.items():
         ended = run("denoise", *flags, tmp_path / "noisy.png", "-o", tmp_path / f"{name}.png")
         assert ended.status == 0
         found[name] = psnr(clean, read_image(tmp_path / f"{name}.png").pixels, 255)

@@ -1,0 +1,150 @@
+"""Brings a picture of any units to the noise that a network knows, and back.
+
+Each channel goes through the generalised Anscombe transform, after which its noise is alike at all
+levels; if it is so already, the transform is the identity. Then an affine map puts the picture into
+[0, 1], or its noise where the network was trained.
+
+Sources: J.-L. Starck, F. Murtagh, A. Bijaoui, "Image Processing and Data Analysis", 1998 (the
+transform); M. Mäkitalo, A. Foi, IEEE TIP 20(9), 2011, and 22(1), 2013 (its exact unbiased inverse
+and the closed form).
+"""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from n2n_tf.denoising.noise_level import NoiseEstimate
+
+SIGMA = 4.0  # pixels, of the area over which energies are averaged
+_RANGE = 0.001, 0.999  # quantiles of means over 7 x 7 pixels that are mapped to 0 and 1
+_ALIKE = 1.5  # widths of the widest channel, within which the channels have one range
+_ROOT = np.sqrt(1.5)  # the transform of no photon, and of nothing below
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """The way from a picture's units to a network's and back.
+
+    Attributes:
+        estimate: `NoiseEstimate` of the picture.
+        middles: what becomes 0.5 in each channel, in standard deviations of the noise after
+            Anscombe's transform.
+        level: standard deviation of the noise in the network's units.
+    """
+
+    estimate: NoiseEstimate
+    middles: tuple[float, ...]
+    level: float
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Picture [H, W, channels] -> float32 of the same shape in the network's units."""
+        scaled = np.empty(image.shape, np.float32)
+        for channel, law in enumerate(_laws(self.estimate)):
+            counts = _transformed(image[..., channel], *law)
+            scaled[..., channel] = (counts - self.middles[channel]) * self.level + 0.5
+        return scaled
+
+    def undo(self, scaled: np.ndarray, noisy: np.ndarray | None = None) -> np.ndarray:
+        """Back to the picture's units.
+
+        The algebraic inverse of a mean is too low, as the transform is concave, and the exact
+        unbiased inverse is right where all noise was removed; but where nothing was, it would add
+        what is not missing. The inverse being a square, what is missing is a quarter of the energy
+        that was taken away: that is added, and at most what makes the inverse exactly unbiased.
+
+        Args:
+            scaled: float32 [H, W, channels].
+            noisy: the same of the noisy picture. None: nothing was removed, `apply` is inverted.
+
+        Returns:
+            float32 of the same shape.
+        """
+        image = np.empty(scaled.shape, np.float32)
+        for channel, (gain, read) in enumerate(_laws(self.estimate)):
+            counts = (scaled[..., channel].astype(np.float64) - 0.5) / self.level
+            counts += self.middles[channel]
+            if gain == 0:
+                image[..., channel] = counts * np.sqrt(read)
+                continue
+            energy = 0.0
+            if noisy is not None:
+                energy = mean_energy((noisy[..., channel] - scaled[..., channel]) / self.level)
+            image[..., channel] = _restored(counts, gain, read, energy)
+        return image
+
+
+def stabilise(
+    image: np.ndarray, estimate: NoiseEstimate, levels: tuple[float, float]
+) -> tuple[np.ndarray, Scale]:
+    """Brings a picture to the noise that a network knows.
+
+    Args:
+        image: array [H, W, channels] of finite numbers in any units.
+        estimate: its noise, above 0 in at least one channel.
+        levels: the weakest and the strongest noise that the network knows, standard deviations. The
+            picture fills [0, 1] unless its noise is then outside.
+
+    Returns:
+        float32 [H, W, channels], and the `Scale` that undoes it.
+
+    Raises:
+        ValueError: if there is no noise.
+
+    Example:
+        >>> noisy = np.random.default_rng(0).normal(7000, 8, (64, 64, 1))
+        >>> estimate = NoiseEstimate((0.0,), (64.0,))
+        >>> scaled, scale = stabilise(noisy, estimate, (0.02, 0.2))
+        >>> round(float(scaled.std()), 2), np.allclose(scale.undo(scaled), noisy, rtol=1e-6)
+        (0.16, True)
+    """
+    if estimate.nothing:
+        raise ValueError("A picture without noise has no noise to scale.")
+    ends = []
+    for channel, law in enumerate(_laws(estimate)):
+        means = cv2.blur(_transformed(image[..., channel], *law), (7, 7))
+        ends.append(np.quantile(means[::2, ::2], _RANGE))
+    ends = np.array(ends)
+    together, widest = np.ptp(ends), np.ptp(ends, axis=1).max()
+    if together <= _ALIKE * widest:  # colours of one picture: their balance is kept
+        ends, widest = np.full_like(ends, (ends.min(), ends.max())), together
+    level = float(np.clip(1 / max(widest, 1e-9), *levels))
+    scale = Scale(estimate, tuple(ends.mean(1).tolist()), level)
+    return scale.apply(image), scale
+
+
+def mean_energy(removed: np.ndarray) -> np.ndarray:
+    """Local mean of squares of an array [H, W] or [H, W, channels] -> float32 of its shape."""
+    squares = np.square(removed, dtype=np.float32)
+    blurred = cv2.GaussianBlur(squares, (0, 0), SIGMA, borderType=cv2.BORDER_REFLECT)
+    return blurred.reshape(removed.shape)
+
+
+def _laws(estimate):
+    """(gain, read) of each channel; one without noise is scaled as the noisiest of the others."""
+    laws = list(zip(estimate.gain, estimate.read, strict=True))
+    noisy = [law for law in laws if law[0] or law[1] > 0]
+    most = max(noisy, key=lambda law: law[1])
+    return [law if law in noisy else most for law in laws]
+
+
+def _transformed(values, gain, read):
+    """Anscombe's transform: noise of variance gain * value + read becomes of variance 1.
+
+    Below no photon, where the square root would end, it goes on along its tangent.
+    """
+    values = np.asarray(values, np.float64)
+    if gain == 0:
+        return values / np.sqrt(read)
+    photons = (np.sign(gain) * values + read / abs(gain)) / abs(gain)
+    root = 2 * np.sqrt(np.maximum(photons, 0) + 0.375)
+    return np.where(photons < 0, _ROOT + 2 / _ROOT * photons, root)
+
+
+def _restored(counts, gain, read, removed):
+    """The inverse, for counts from which noise of the energy `removed` was taken away."""
+    above = np.maximum(counts, _ROOT)
+    photons = np.where(counts < _ROOT, (counts - _ROOT) * _ROOT / 2, above**2 / 4 - 0.375)
+    all_missing = 0.25 + _ROOT / (4 * above) - 11 / (8 * above**2) + 5 * _ROOT / (8 * above**3)
+    photons = photons + np.minimum(removed / 4, np.maximum(all_missing, 0))
+    return np.sign(gain) * (photons * abs(gain) - read / abs(gain))

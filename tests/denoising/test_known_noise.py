@@ -1,0 +1,148 @@
+"""The contract of denoising: any units, no harm, nothing changed where there is no noise."""
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
+from n2n_tf.model_files.info import ModelInfo
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(11)
+
+
+def smoothing(x):
+    """A network that averages, whatever the values, as a real one does around [0, 1]."""
+    return cv2.GaussianBlur(x[0], (0, 0), 1.5).reshape(x.shape)
+
+
+def denoiser(run=smoothing, channels=1, noise_level=(8 / 255, 50 / 255), **more):
+    info = ModelInfo(channels, 1, 16, noise_level=noise_level, **more)
+    return Denoiser(run, info)
+
+
+def photo():
+    return data.astronaut()[:256, 128:384] @ np.array([0.299, 0.587, 0.114])
+
+
+def rms(image):
+    return float(np.sqrt(np.mean(np.square(image, dtype=np.float64))))
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e-4, 0), (1e-2, 5), (3, -7), (1e4, 1e6)])
+@pytest.mark.parametrize("levels", [(8 / 255, 50 / 255), None])
+def test_units_do_not_matter(a, b, levels, random):
+    noisy = photo() + random.normal(0, 8, (256, 256))
+    network = denoiser(noise_level=levels)
+    result, other = network(noisy), network(a * noisy + b)
+    np.testing.assert_allclose((other - b) / a, result, atol=0.02)
+    assert rms(result - photo()) < 0.8 * rms(noisy - photo())
+
+
+@pytest.mark.parametrize("offset", [0, 7000, 60_000])
+def test_integers_that_fill_little_of_their_type_lose_noise_and_nothing_else(offset, random):
+    clean = np.round(offset + photo()[..., None])
+    counts = np.uint16(np.maximum(clean + random.normal(0, 5, clean.shape), 0))
+    result = denoiser()(counts)
+    assert result.dtype == np.uint16
+    assert rms(result - counts.astype(float)) < 1.5 * 5
+    assert rms(result - clean) < 0.8 * rms(counts - clean)
+
+
+def test_photon_counts(random):
+    clean = 20 + photo()[..., None]
+    counts = random.poisson(clean).astype(np.uint16)
+    result = denoiser()(counts).astype(float)
+    assert rms(result - clean) < 0.7 * rms(counts - clean)
+    assert result.mean() == pytest.approx(counts.mean(), rel=5e-3)
+
+
+@pytest.mark.parametrize("ruin", [0 * np.ones(1), 1e6 * np.ones(1), -3 * np.ones(1)])
+@pytest.mark.parametrize("levels", [(8 / 255, 50 / 255), None])
+def test_a_network_that_ruins_everything_is_held_back(ruin, levels, random):
+    noisy = photo() + random.normal(0, 8, (256, 256))
+    network = denoiser(lambda x: np.float32(x * 0.1 + ruin), noise_level=levels)
+    given_back = []
+    result = network(noisy, tell=lambda law, share: given_back.append(share))
+    blocks = np.square(result - noisy).reshape(16, 16, 16, 16).mean((1, 3)) ** 0.5
+    assert blocks.max() < 1.5 * estimate_noise(noisy).read[0] ** 0.5
+    assert given_back[0] > 0.9
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_pictures_without_noise_come_back_to_the_bit(dtype):
+    rows, columns = np.mgrid[:96, :96]
+    for picture in (
+        np.full((96, 96), 7),
+        100 * np.digitize(data.camera()[:96, :96], [80, 160]),
+        (np.hypot(rows - 50, columns - 40) < 30) * 200,
+    ):
+        told = []
+        picture = picture.astype(dtype)
+        result = denoiser(lambda x: x * 0)(picture, tell=lambda law, _: told.append(law))  # noqa: B023
+        np.testing.assert_array_equal(result, picture)
+        assert told[0].nothing
+
+
+def test_hot_pixels_stay_and_do_not_spread(random):
+    counts = random.poisson(100, (256, 256)).astype(np.uint16)
+    places = random.choice(np.arange(0, 256 * 256, 7), 60, replace=False)
+    counts.flat[places] = 4000
+    result = denoiser()(counts)
+    assert (result.flat[places] == 4000).all()
+    rest = np.ones(counts.shape, bool)
+    rest.flat[places] = False
+    assert np.abs(result[rest] - 100.0).max() < 20
+
+
+def test_saturated_areas_stay(random):
+    counts = np.uint16(np.clip(photo() * 20 + random.normal(0, 60, (256, 256)), 0, 4095))
+    counts[100:130, 50:90] = 4095
+    result = denoiser()(counts)
+    assert (result[100:130, 50:90] == 4095).all()
+
+
+@pytest.mark.parametrize("levels", [(8 / 255, 50 / 255), None])
+def test_nan_stays_and_its_neighbours_are_denoised(levels, random):
+    noisy = np.float32(photo() + random.normal(0, 8, (256, 256)))
+    holed = noisy.copy()
+    holed[100:140, 30:90] = np.nan
+    holed[10, 10] = np.inf
+    result = denoiser(noise_level=levels)(holed)
+    hidden = ~np.isfinite(holed)
+    np.testing.assert_array_equal(result[hidden], holed[hidden])
+    assert np.isfinite(result[~hidden]).all()
+    whole = denoiser(noise_level=levels)(noisy)
+    assert rms((result - whole)[~hidden]) < 1
+    assert np.isnan(denoiser()(np.full((20, 20), np.nan, np.float32))).all()
+
+
+def test_dark_frames_are_averaged_without_bias(random):
+    dark = random.poisson(0.3, (256, 256)).astype(np.float32)
+    result = denoiser()(dark)
+    assert result.mean() == pytest.approx(dark.mean(), rel=0.05)
+    assert result.std() < 0.5 * dark.std()
+
+
+def test_strength_and_known_noise(random):
+    noisy = photo() + random.normal(0, 8, (256, 256))
+    network = denoiser()
+    assert (network(noisy, strength=0) == np.float32(noisy)).all()
+    removed = [
+        rms(network(noisy, noise=NoiseEstimate((0.0,), (64.0,)), strength=strength) - noisy)
+        for strength in (0.3, 0.7, 1.0, 1.5)
+    ]
+    assert removed == sorted(removed) and removed[0] < 0.5 * 8
+
+
+def test_channels_of_a_gray_network_have_their_own_noise_and_scale(random):
+    clean = np.stack([photo(), 100 * photo() + 1e4, 0.01 * photo()], -1)
+    noisy = clean + random.normal(0, 1, clean.shape) * (8, 800, 0.08)
+    result = denoiser()(noisy)
+    for channel in range(3):
+        alone = denoiser()(noisy[..., channel])
+        np.testing.assert_allclose(result[..., channel], alone, rtol=1e-6)
