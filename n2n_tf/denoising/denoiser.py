@@ -144,7 +144,7 @@ class Denoiser:
         moved = np.empty(planes.shape, image.dtype if image.dtype.kind == "u" else np.float32)
         for number, (plane, first) in enumerate(parts):
             part = np.s_[plane, :, :, first : first + step]
-            network = functools.partial(self._network, progress=functools.partial(ran, number))
+            network = functools.partial(self._tiled, progress=functools.partial(ran, number))
             if noise == "none":
                 moved[part] = self._as_trained(network, planes[part], white_level)
                 continue
@@ -203,7 +203,7 @@ class Denoiser:
             return result, given_back
         return to_integer(result, image.dtype, 1), given_back
 
-    def _network(self, floats, progress):
+    def _tiled(self, floats, progress):
         """float32 [height, width, channels] in the network's units -> the same, tile by tile."""
         denoised = denoise_tiled(self.run, floats, self.tiling, progress)
         if not np.isfinite(denoised).all():

@@ -36,7 +36,7 @@ class NoiseEstimate:
         """Whether there is no noise at any level of any channel."""
         return not any(self.gain) and max(self.read) <= 0
 
-    def deviation(self, level) -> np.ndarray:
+    def deviation(self, level: float | np.ndarray) -> np.ndarray:
         """Standard deviation at levels [..., channels] or one for all -> float64, at least 0."""
         return np.sqrt(np.maximum(np.multiply(level, self.gain) + self.read, 0.0))
 
@@ -54,7 +54,7 @@ class NoiseEstimate:
         return dataclasses.replace(self, gain=gain, read=read)
 
 
-def estimate_noise(image) -> NoiseEstimate:
+def estimate_noise(image: np.ndarray) -> NoiseEstimate:
     """Estimates the noise of a picture: variance by level, channel by channel.
 
     For Gaussian noise the gain is exactly 0; for photon noise it is what one photon counts. Film
