@@ -51,6 +51,13 @@ def convert(folder):
     litert_conversion.main(str(folder / "network.keras"), str(folder / "network.tflite"))
 
 
+def test_no_shipped_form_is_another_networks():
+    for name in shipped.shipped_models():
+        source = shipped.SHIPPED / name / "network.keras"
+        form = litert_form.find_form(source)
+        assert form and form.path == litert_form.beside(source), f"{name}: run n2n-models convert"
+
+
 @pytest.mark.parametrize("name", shipped.shipped_models())
 def test_shipped_models_have_a_form_that_equals_the_network(name):
     fast, plain = (Denoiser.load(name, engine=e) for e in ("litert", "keras"))
