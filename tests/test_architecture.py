@@ -35,7 +35,6 @@ HOMES = {
 
 # Files of which some public function still lacks hints; one that has them all leaves this list.
 UNHINTED = {
-    "n2n_tf/denoising/raw_frames.py",
     *(
         f"pipelines/files/{name}.py"
         for name in (

@@ -1,19 +1,29 @@
 """A packed-raw network on whole camera frames: sensor integers in, sensor integers out."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.known_noise import denoise_known
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
 from n2n_tf.pipelines.raw import bayer
-from n2n_tf.pipelines.raw.frame import denormalise, normalise
+from n2n_tf.pipelines.raw.frame import RawFrame, denormalise, normalise
 
 LEVEL_SIGMA = 8.0  # pixels of a plane
 LEVEL_REACH = 24
 
 
 def denoise_frame(
-    denoise, frame, progress=None, keep_levels=True, noise="auto", strength=1.0, tell=None
-):
+    denoise: Denoiser,
+    frame: RawFrame,
+    progress: Callable[[int, int], None] | None = None,
+    keep_levels: bool = True,
+    noise: str | NoiseEstimate = "auto",
+    strength: float = 1.0,
+    tell: Callable[[NoiseEstimate, float], None] | None = None,
+) -> np.ndarray:
     """Denoises a camera frame.
 
     Only the file's own levels normalise it, never a statistic of the picture or of a tile, so
@@ -26,9 +36,10 @@ def denoise_frame(
         denoise: `Denoiser` of a model with four channels.
         frame: `n2n_tf.pipelines.raw.frame.RawFrame`.
         progress: None or callable(tiles done, tiles in all).
-        keep_levels: bool, see `with_levels_kept`.
-        noise, strength, tell: as for `denoise_planes`; "auto" is the frame's NoiseProfile, if it
-            has one.
+        keep_levels: see `with_levels_kept`.
+        noise: as for `denoise_planes`; "auto" is the frame's NoiseProfile, if it has one.
+        strength: as for `denoise_planes`.
+        tell: as for `denoise_planes`.
 
     Returns:
         uint16 [H, W], the size, levels and pattern of the frame; clipped pixels stay clipped.
@@ -49,7 +60,13 @@ def denoise_frame(
     return denormalise(values, frame)
 
 
-def denoise_mosaic(denoise, values, pattern, progress=None, **how):
+def denoise_mosaic(
+    denoise: Denoiser,
+    values: np.ndarray,
+    pattern: str,
+    progress: Callable[[int, int], None] | None = None,
+    **how: Any,
+) -> np.ndarray:
     """The same for normalised float values [H, W] of any size and Bayer pattern -> float32.
 
     `how`: as `denoise_planes` takes it.
@@ -60,13 +77,21 @@ def denoise_mosaic(denoise, values, pattern, progress=None, **how):
 
 
 def denoise_planes(
-    denoise, noisy, progress=None, keep_levels=True, noise="auto", strength=1.0, tell=None
-):
+    denoise: Denoiser,
+    noisy: np.ndarray,
+    progress: Callable[[int, int], None] | None = None,
+    keep_levels: bool = True,
+    noise: str | NoiseEstimate = "auto",
+    strength: float = 1.0,
+    tell: Callable[[NoiseEstimate, float], None] | None = None,
+) -> np.ndarray:
     """The same for packed raw [h, w, 4] in RGGB order -> float32.
 
     Args:
-        denoise, progress, keep_levels: as for `denoise_frame`.
+        denoise: as for `denoise_frame`.
         noisy: float32 [h, w, 4].
+        progress: as for `denoise_frame`.
+        keep_levels: as for `denoise_frame`.
         noise: "auto" to estimate it from the planes, a `NoiseEstimate` of one channel or four, or
             "none" to take the network's word for it.
         strength: by how much the noise is taken to be stronger.
@@ -87,7 +112,7 @@ def denoise_planes(
     return planes
 
 
-def with_levels_kept(noisy, denoised):
+def with_levels_kept(noisy: np.ndarray, denoised: np.ndarray) -> np.ndarray:
     """Gives a denoised image the local brightness and colour that the noisy one has.
 
     Noise has mean zero, so over an area the noisy image is right about the level, and a network's
@@ -96,7 +121,8 @@ def with_levels_kept(noisy, denoised):
     energy in it. Local: nothing reaches farther than `LEVEL_REACH` planes' pixels.
 
     Args:
-        noisy, denoised: float32 [h, w, channels].
+        noisy: float32 [h, w, channels].
+        denoised: of the same shape and type.
 
     Returns:
         float32 [h, w, channels].
@@ -109,7 +135,7 @@ def with_levels_kept(noisy, denoised):
     return denoised + blurred.reshape(denoised.shape)
 
 
-def remaining_noise(frame, mosaic):
+def remaining_noise(frame: RawFrame, mosaic: np.ndarray) -> tuple[tuple[float, float], ...] | None:
     """The source's NoiseProfile, scaled to the noise that is still in the denoised mosaic.
 
     Both variances shrink by one factor, the ratio of the noise energies of result and source, each
