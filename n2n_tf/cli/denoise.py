@@ -1,25 +1,25 @@
 """Denoise image files or folders of them with a trained network.
 
-Without --model one of the models that come with the program is taken, by the kind of image: for
-gray and RGB pictures one for Gaussian noise of any strength, for camera raws one for raws:
+Without --model, one of the shipped models is chosen by the kind of image: for gray and RGB pictures
+one for Gaussian noise of any strength, for camera raws one for raws:
 
   n2n-denoise noisy.png -o denoised.png
   n2n-denoise raws/ -o dngs/
 
-With another of them (n2n-denoise --list_models), or one of your own:
+With another shipped model (see --list_models), or one of your own:
 
   n2n-denoise --model unet_rgb_poisson30 noisy.png -o denoised.png
   n2n-denoise --model runs/mine noisy.png -o denoised.png
   n2n-denoise --model runs/mine photos/ more.tif -o denoised/
   n2n-denoise --model model.pth night.jpg -o night.png     (the authors' checkpoints)
 
-Camera raws give DNGs, which raw developers open like the original; --preview shows both, developed
-alike. A folder that holds raws gives its raws only. With a model trained on raw:
+Camera raws become DNGs, which raw developers open like the original; --preview shows both,
+developed alike. If a folder holds raws, only those are denoised. With a model trained on raw:
 
   n2n-denoise --model runs/raw photo.NEF -o photo_denoised.dng --preview side_by_side.png
   n2n-denoise --model runs/raw raws/ -o dngs/
 
-A sensor dump without any header (integers, row by row) needs its description:
+A sensor dump without a header (integers, row by row) needs a description:
 
   n2n-denoise --model runs/raw frame.bin -o frame.dng --raw_shape 3000,4000 \\
       --raw_dtype uint16 --raw_pattern RGGB --black 64 --white 1023
@@ -31,9 +31,9 @@ and need the memory of one plane; only what the file calls RGB is denoised as a 
   n2n-denoise movie.npy -o denoised.npy --axes TYX
 
 A result is a file of the same kind: its type of pixels, pages, axes, compression, colour profile,
-EXIF, resolution, transparency and the metadata of ImageJ, OME and GeoTIFF stay; what cannot be kept
-is said. Into a folder, files keep their names, and their places below the folder they were found
-in. Nothing is overwritten without --overwrite, and no input ever is.
+EXIF, resolution, transparency and the metadata of ImageJ, OME and GeoTIFF stay; a message says what
+cannot be kept. In an output folder, files keep their names and their subfolders. Nothing is
+overwritten without --overwrite, and no input ever is.
 """
 
 import functools
@@ -54,7 +54,7 @@ MODEL = flags.DEFINE_string(
     "SavedModel folder. A SavedModel can read and write any file when it runs: take one only from "
     "people you trust. [a shipped model, by the kind of image]",
 )
-LIST_MODELS = flags.DEFINE_bool("list_models", False, "Show the shipped models and end.")
+LIST_MODELS = flags.DEFINE_bool("list_models", False, "Show the shipped models and exit.")
 OUTPUT = flags.DEFINE_string(
     "output",
     None,
@@ -97,9 +97,9 @@ NOISE = flags.DEFINE_string(
     "= GAIN * level + READ), none for the bare network.",
 )
 STRENGTH = flags.DEFINE_float(
-    "strength", 1.0, "How much stronger than that the noise is taken to be.", 0.0, 1.5
+    "strength", 1.0, "Factor on that noise: below 1 removes less, above 1 more.", 0.0, 1.5
 )
-ESTIMATE = flags.DEFINE_bool("estimate", False, "Print the noise of the files and end.")
+ESTIMATE = flags.DEFINE_bool("estimate", False, "Print the noise of the files and exit.")
 STRICT = flags.DEFINE_bool(
     "strict", False, "Exit with an error if the noise of a file could only be assumed."
 )
