@@ -418,7 +418,7 @@ def test_exports_with_a_wrong_model_json(models, tmp_path, form):
     else:  # it has the same inside, in an archive at its end
         assert Denoiser.load(path).info.to_json().items() >= INFO.items()
         path.write_bytes(path.read_bytes()[:-100])
-        refused(path, info.name, "missing", "inside")
+        refused(path, "model.json", "model.json, which describes its input")
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES][:3])

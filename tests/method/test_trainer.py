@@ -262,7 +262,9 @@ def test_evaluate_reports_psnr_and_ssim_of_the_clipped_output(rng):
 
 
 def test_unusable_arguments_are_named():
-    with pytest.raises(ValueError, match=r"one of \['random', 'fixed'\]. Received: 'both'"):
+    with pytest.raises(
+        ValueError, match=r"one of \['random', 'fixed', 'edges'\]. Received: 'both'"
+    ):
         Neighbor2Neighbor(affine_network(1, 0), subsampler="both")
     inputs = keras.Input((None, None, 3))
     with pytest.raises(ValueError, match=r"3 in, 1 out"):
