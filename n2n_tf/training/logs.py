@@ -116,7 +116,7 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar."""
-        self.bar.set_postfix(loss=f"{float(logs['loss']):.5f}", refresh=False)
+        self.bar.set_postfix(loss=f"{float(logs['loss']):.4g}", refresh=False)
         self.bar.update(self.recipe.batch_size)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

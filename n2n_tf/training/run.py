@@ -21,6 +21,7 @@ from n2n_tf.pipelines.files.atomic_files import remove_leftovers
 from n2n_tf.pipelines.noise.independence import correlation_warning
 from n2n_tf.pipelines.training.batches import steps_per_epoch
 from n2n_tf.pipelines.training.holdout import Subset, choose_held_out
+from n2n_tf.pipelines.training.ranges import range_lines
 from n2n_tf.training import strategies
 from n2n_tf.training.checkpoints import Checkpoint, parse_interval
 from n2n_tf.training.data import Images, batches_of
@@ -261,6 +262,9 @@ class _Training:
     def _warn(self, step):
         if self.held_out.names:
             self.report(f"Held out for val_loss: {len(self.held_out)} images (--holdout).")
+        if not step and self.chief:
+            for line in range_lines(self.images):
+                self.report(line)
         looks = self.recipe.noise == "none" and not step and self.chief
         if looks and (warning := correlation_warning(self.images)):
             self.report(f"Warning: {warning}")
