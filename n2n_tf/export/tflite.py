@@ -95,6 +95,9 @@ class Variant:
             keeps = self.precision not in CALIBRATED
             known |= {"dtype": self.dtype, "levels": self.levels, "pattern": "RGGB"}
             known["keeps_clipped"] = keeps
+        if self.precision in CALIBRATED:
+            # Pictures scaled to its noise may leave [0, 1], which these files' integers cannot.
+            known["noise_level"] = None
         return info.but(**known)
 
     def _tile(self, multiple, mosaic):
