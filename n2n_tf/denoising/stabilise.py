@@ -96,7 +96,7 @@ def stabilise(
         >>> estimate = NoiseEstimate((0.0,), (64.0,))
         >>> scaled, scale = stabilise(noisy, estimate, (0.02, 0.2))
         >>> round(float(scaled.std()), 2), np.allclose(scale.undo(scaled), noisy, rtol=1e-6)
-        (0.16, True)
+        (0.2, True)
     """
     if estimate.nothing:
         raise ValueError("A picture without noise has no noise to scale.")

@@ -198,12 +198,12 @@ def with_wrong_weights(value):
     """Writes the SavedModel of a network whose first kernel was spoilt."""
     honest = saved_model.write_saved_model
 
-    def write(network, folder, info):
+    def write(network, folder, info, **more):
         spoilt = keras.models.clone_model(network)
         weights = network.get_weights()
         weights[0] = weights[0] + np.float32(value)
         spoilt.set_weights(weights)
-        honest(spoilt, folder, info)
+        honest(spoilt, folder, info, **more)
 
     return write
 

@@ -87,7 +87,7 @@ def test_static_files_hold_only_what_delegates_take(export, precision):
 def test_whole_pictures_through_a_file_of_one_size(export, networks, size, precision):
     path, figures = export(Variant(size, precision))
     denoiser = Denoiser.load(path)
-    assert denoiser.tile == size
+    assert denoiser.tiling.tile == size
     height, width = size[0] + 90, size[1] + 33
     photo = reflect_pad(to_float(embedded_photo("coffee")), 602, 600)[:height, :width]
     got, expected = denoiser.bare(photo), Denoiser.load(networks[3]).bare(photo)
@@ -305,7 +305,7 @@ def test_the_probe_needs_nothing_of_ours(export, tmp_path):
     path, _ = export(Variant((64, 96), "float32"))
     np.savez(tmp_path / "in.npz", **{"0/noisy": np.zeros((1, 64, 96, 3), np.float32)})
     command = [sys.executable, "-I", "-X", "importtime", litert_probe.__file__, path]
-    command += [tmp_path / "in.npz", tmp_path / "out.npz"]
+    command += [tmp_path / "in.npz", tmp_path / "out.npz", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "ai_edge_litert" in done.stderr
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
