@@ -74,7 +74,7 @@ def add_model(
                 f"at step {change['step']:,} {'; '.join(change['changed'])}"
                 for change in record.get("changes", [])
             ],
-            "recipe": recipe,
+            "recipe": recipe | {"initial_model": _name(recipe["initial_model"])},
             "start": facts.get("start") or _start(recipe["initial_model"]),
             "ancestors": ancestors,
             "data": facts["data"],
@@ -127,12 +127,13 @@ def _seconds(source):
     return read_json(newest).get("seconds", 0.0)
 
 
+def _name(model):
+    """A model without the folders of this machine."""
+    return model and pathlib.Path(model).name
+
+
 def _start(initial_model):
-    return (
-        f"the weights of `{pathlib.Path(initial_model).name}`"
-        if initial_model
-        else "random weights"
-    )
+    return f"the weights of `{_name(initial_model)}`" if initial_model else "random weights"
 
 
 def _command(argv):
