@@ -133,7 +133,8 @@ def test_rollback_halves_the_learning_rate_for_good(photos, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(run, "ProgressBar", after_step(4, act))
         train(SHORT, images, tmp_path, conduct=conduct, report=said.append)
-    assert "Back to the checkpoint of step 3, with learning rates 0.5 of" in said[1]
+    told = "Back to the checkpoint of step 3, with learning rates 0.5 of"
+    assert any(told in line for line in said)
     _, step, history = final_state(tmp_path)
     assert step == 10 and [row["learning_rate"] for row in history] == pytest.approx([5e-3] * 2)
     assert events(tmp_path)["learning_rate"].keys() == {1, 2}
