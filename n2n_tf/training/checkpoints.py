@@ -92,6 +92,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _files(self, suffix):
         """Those of checkpoints, the oldest first; others' files are not looked at, nor removed."""
+        if not self.folder.is_dir():  # of a worker that does not write, in a folder of its own
+            return []
         ours = re.compile(r"[0-9]{9,}" + re.escape(suffix))
         return sorted(path for path in self.folder.iterdir() if ours.fullmatch(path.name))
 
