@@ -11,9 +11,10 @@ import numpy as np
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.evaluation.classical import CLASSICAL, check_installed
 from n2n_tf.evaluation.protocol import PAPER_REPEATS, SEED, Result, average, evaluate
-from n2n_tf.experiments.plan import Budget, Row
+from n2n_tf.experiments.plan import GAUSSIAN_MODEL, Budget, Row
 from n2n_tf.method.blind2unblind import revisible
 from n2n_tf.method.blind_spot import mean_network
+from n2n_tf.method.noise2vst import noise2vst
 from n2n_tf.method.noisier2noise import corrected
 from n2n_tf.method.one_image import deep_image_prior, self2self
 from n2n_tf.networks.unet import SIZE_MULTIPLE, unet
@@ -23,6 +24,7 @@ from n2n_tf.training.data import Images
 from n2n_tf.training.recipes import Recipe, known_law
 from n2n_tf.training.run import train
 
+VST_STEPS = 2000  # the publication's, and the most that a budget gives them
 EPOCHS = 10  # that a training's steps are parted into, for gamma and the learning rate to change
 Image = Callable[[np.ndarray], np.ndarray]
 
@@ -78,6 +80,13 @@ def recipe_of(row: Row, budget: Budget, seed: int = 0) -> Recipe:
     return Recipe(row.noise, method=row.name, **fields)
 
 
+def training_of(row: Row, budget: Budget) -> str:
+    """The name of the folder with the row's training; rows of one recipe are trained once."""
+    plain = dataclasses.asdict(Recipe(row.noise)) | dict(budget.recipe)
+    differing = [f"{field}-{value}" for field, value in row.recipe if plain[field] != value]
+    return "_".join((row.noise, row.name, *differing))
+
+
 def denoiser_of(row: Row, shop: Workshop, report: Callable[[str], None]) -> Image | None:
     """What turns a noisy float32 image [height, width, channels] into a denoised one.
 
@@ -94,12 +103,29 @@ def denoiser_of(row: Row, shop: Workshop, report: Callable[[str], None]) -> Imag
         return CLASSICAL[row.name]
     if row.kind == "one_image":
         return lambda noisy: _of_one_image(row.name, noisy, shop.budget, shop.seed)
+    if row.kind == "around":
+        inner, steps = Denoiser.load(model_around(row, shop)), steps_of(row, shop.budget)
+        return lambda noisy: noise2vst(inner.network, noisy, steps, inner.bare, seed=shop.seed)
     denoise = Denoiser.load(_trained(row, shop, report))
     if row.use == "mean":
         return Denoiser.load(mean_network(denoise.network))
     if row.use == "corrected":
         return corrected(denoise, known_law(row.noise))
     return revisible(denoise) if row.use == "revisible" else denoise
+
+
+def steps_of(row: Row, budget: Budget) -> int:
+    """How many steps a row learns for: on all images together, or on each of them."""
+    if row.kind == "trained":
+        return budget.steps
+    return (
+        min(budget.one_image_steps, VST_STEPS) if row.kind == "around" else budget.one_image_steps
+    )
+
+
+def model_around(row: Row, shop: Workshop) -> str:
+    """The Gaussian denoiser that a row of the kind "around" is around."""
+    return shop.models.get(row.key, GAUSSIAN_MODEL)
 
 
 def _trained(row, shop, report):
@@ -109,18 +135,20 @@ def _trained(row, shop, report):
     images = shop.raws if row.noise == "none" else shop.photos
     recipe = recipe_of(row, shop.budget, shop.seed)
     count = max(1, shop.budget.steps // EPOCHS) * recipe.batch_size
-    folder = shop.trainings / row.training
-    report(f"training {row.training}, {EPOCHS} x {count // recipe.batch_size} steps")
+    folder = shop.trainings / training_of(row, shop.budget)
+    report(f"training {folder.name}, {EPOCHS} x {count // recipe.batch_size} steps")
     train(recipe, Repeated(images, count), folder, report=lambda line: None)
     return folder
 
 
 def _of_one_image(name, noisy, budget, seed):
-    fields = dict(budget.recipe)
+    fields, policy = dict(budget.recipe), keras.config.dtype_policy()
     keras.utils.set_random_seed(seed)
     dropout = 0.3 if name == "self2self" else 0.0
     scale = fields.get("init_scale", 1.0)
+    keras.config.set_dtype_policy(fields.get("precision", "float32"))
     network = unet(noisy.shape[2], fields["features"], init_scale=scale, dropout=dropout)
+    keras.config.set_dtype_policy(policy)
     run = self2self if name == "self2self" else deep_image_prior
     rate = {"learning_rate": 1e-3} if name == "self2self" and budget.steps < 100_000 else {}
     return run(network, noisy, budget.one_image_steps, SIZE_MULTIPLE, seed=seed, **rate)

@@ -16,6 +16,7 @@ NOISES = {
 }
 SETS = ("Kodak", "BSD300", "Set14")  # in the official order: all noise comes from one stream
 SIDD = "SIDD validation"
+GAUSSIAN_MODEL = "unet_rgb_gauss5_50"  # shipped: what a row of the kind "around" is around
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Row:
         label: what tables call it.
         noise: in the grammar of `n2n_tf.pipelines.noise.synthetic`.
         kind: "noisy" (nothing is done), "classical" (`n2n_tf.evaluation.classical`), "one_image"
-            (`n2n_tf.method.one_image`) or "trained" (`n2n_tf.training`).
+            (`n2n_tf.method.one_image`), "around" (`n2n_tf.method.noise2vst`: a curve learned on
+            each image around a model that is there) or "trained" (`n2n_tf.training`).
         name: of the method: "bm3d", "self2self", "neighbor2neighbor", ...
         recipe: what differs from the budget's recipe, as (field, value) pairs.
         use: of a trained network: "network" as it is, "mean" without the posterior, "corrected"
@@ -41,12 +43,6 @@ class Row:
     name: str = ""
     recipe: tuple[tuple[str, object], ...] = ()
     use: str = "network"
-
-    @property
-    def training(self) -> str:
-        """The name of the folder with its training; rows that share one are trained once."""
-        differing = "_".join(f"{field}-{value}" for field, value in self.recipe)
-        return "_".join(filter(None, (self.noise, self.name, differing))).replace("/", "-")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +74,6 @@ class Budget:
         repeats: noise realisations per image; None: the paper's (Kodak 10, BSD300 3, Set14 20).
         one_image_steps: of the methods that train on each image.
         recipe: fields of `n2n_tf.training.recipes.Recipe` for all trainings.
-        caption: what a reader must know of figures that come from it.
     """
 
     steps: int
@@ -86,11 +81,32 @@ class Budget:
     repeats: int | None
     one_image_steps: int
     recipe: tuple[tuple[str, object], ...]
-    caption: str
 
 
 def _recipe(**fields) -> tuple[tuple[str, object], ...]:
     return tuple(fields.items())
+
+
+PAPER_STEPS = 1_250_000  # 50,000 images, 100 epochs, batches of 4
+
+
+def caption_of(steps: int) -> str:
+    """What a reader must know of figures that come from so many steps of training.
+
+    Example:
+        >>> caption_of(20)
+        'Too small to mean anything: it shows that everything runs.'
+    """
+    if steps < 100:
+        return "Too small to mean anything: it shows that everything runs."
+    if steps < 5_000:
+        return "Far too small to rank methods by tenths of a decibel: it shows what learns fast."
+    if steps < PAPER_STEPS:
+        return (
+            f"1/{PAPER_STEPS / steps:.0f} of the paper's steps: orders are worth a look, figures "
+            "lie below the paper's."
+        )
+    return "The paper's steps; for GPUs."
 
 
 # The U-Net adds its input to its output: thousands of steps go by before the paper's has learned to
@@ -110,7 +126,6 @@ BUDGETS = {
         1,
         20,
         _recipe(batch_size=2, **_SHORT),
-        "Too small to mean anything: it shows that everything runs.",
     ),
     "minutes": Budget(
         400,
@@ -118,7 +133,6 @@ BUDGETS = {
         1,
         200,
         _recipe(batch_size=8, **_SHORT),
-        "Far too small to rank methods by tenths of a decibel: it shows what learns fast.",
     ),
     "hours": Budget(
         20_000,
@@ -126,16 +140,13 @@ BUDGETS = {
         1,
         2_000,
         _recipe(features=24, patch_size=128, batch_size=4, **_SMALL),
-        "A half-width network and 1/60 of the paper's steps: orders are worth a look, figures lie "
-        "below the paper's.",
     ),
     "paper": Budget(
-        1_250_000,
+        PAPER_STEPS,
         None,
         None,
         450_000,
         _recipe(features=48, patch_size=256, batch_size=4, noise_realization="fresh", holdout=0.0),
-        "The paper's network, steps, crops and repeats; for GPUs.",
     ),
 }
 
@@ -159,6 +170,7 @@ def compared(noise: str) -> tuple[Row, ...]:
         Row("tv", "total variation (scikit-image)", noise, "classical", "tv"),
         Row("deep_image_prior", "Deep image prior", noise, "one_image", "deep_image_prior"),
         Row("self2self", "Self2Self", noise, "one_image", "self2self"),
+        Row("noise2vst", f"Noise2VST around {GAUSSIAN_MODEL}", noise, "around", "noise2vst"),
         _trained("noise2void", "Noise2Void", noise, "noise2void"),
         _trained("laine19_mu", "Laine19-mu", noise, "laine19", "mean", network="blind_spot_unet"),
         _trained("laine19_pme", "Laine19-pme", noise, "laine19", network="blind_spot_unet"),

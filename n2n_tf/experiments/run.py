@@ -12,8 +12,16 @@ import tensorflow as tf
 
 import n2n_tf
 from n2n_tf.evaluation.protocol import SEED, Result
-from n2n_tf.experiments.measure import Workshop, denoiser_of, recipe_of, score, score_sidd
-from n2n_tf.experiments.plan import SIDD, Budget, Experiment, Row
+from n2n_tf.experiments.measure import (
+    Workshop,
+    denoiser_of,
+    model_around,
+    recipe_of,
+    score,
+    score_sidd,
+    steps_of,
+)
+from n2n_tf.experiments.plan import SIDD, Experiment, Row
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.files.image_files import write_image
 
@@ -115,14 +123,16 @@ def _measured(row: Row, shop: Workshop, sets: dict, folder: pathlib.Path, sidd, 
 def _conditions(row: Row, shop: Workshop, seconds: float) -> dict:
     """Under which the row was measured."""
     if row.kind == "one_image":
-        return {"steps": shop.budget.one_image_steps}
+        return {"steps": steps_of(row, shop.budget)}
+    if row.kind == "around":
+        return {"steps": steps_of(row, shop.budget), "model": model_around(row, shop)}
     if row.kind != "trained":
         return {}
     if row.key in shop.models:
         return {"model": shop.models[row.key]}
     recipe = dataclasses.asdict(recipe_of(row, shop.budget, shop.seed))
     return {
-        "steps": shop.budget.steps,
+        "steps": steps_of(row, shop.budget),
         "regime": recipe["noise_realization"],
         "recipe": recipe,
         "seconds_training": round(seconds, 1),
@@ -140,11 +150,3 @@ def _pictures(row: Row, result: Result, folder: pathlib.Path) -> dict:
     figures = {"psnr": result.psnr, "ssim": result.ssim}
     before = {"psnr_noisy": result.psnr_noisy, "ssim_noisy": result.ssim_noisy}
     return {"image": result.name, **files, **figures, **before}
-
-
-def check_budget(budget: Budget) -> list[str]:
-    """What a reader must be warned of."""
-    warnings = [budget.caption]
-    if budget.images is not None and budget.images < 12:
-        warnings.append(f"Only the first {budget.images} images of each set are scored.")
-    return warnings

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from n2n_tf.evaluation.published import paper_figures
-from n2n_tf.experiments.plan import NOISES, Experiment, Row, paper_cell
+from n2n_tf.experiments.plan import NOISES, Experiment, Row, caption_of, paper_cell
 
 
 def markdown(record: dict, experiment: Experiment) -> str:
@@ -39,11 +39,12 @@ def caption(record: dict) -> str:
     """What the budget means for the figures."""
     budget = record["budget"]
     images = budget["images"]
+    width = dict(budget["recipe"])["features"]
     few = f" Only the first {images} images of each set are scored." if images else ""
     return (
-        f"PSNR in dB / SSIM. {budget['caption']}{few} Every trained method had {budget['steps']:,} "
-        f"steps. The paper's figures, in columns of their own, were measured by its authors: "
-        f"{paper_figures()['source']}."
+        f"PSNR in dB / SSIM. {caption_of(budget['steps'])}{few} Every trained method had "
+        f"{budget['steps']:,} steps; networks are {width} features wide. The paper's figures, in "
+        f"columns of their own, were measured by its authors: {paper_figures()['source']}."
     )
 
 
@@ -111,8 +112,10 @@ def conditions(record: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     counts = ", ".join(f"{name}: {len(images)}" for name, images in record["data"].items())
     seeds = record["seeds"]
+    precision = dict(record["budget"]["recipe"]).get("precision", "float32")
     return (
-        f"Seed of the trainings {seeds['training']}, of the evaluation {seeds['evaluation']}. "
+        f"Seed of the trainings {seeds['training']}, of the evaluation {seeds['evaluation']}; "
+        f"trained in {precision}. "
         f"Images given: {counts or 'none'}. {versions}. Seconds: training + denoising and scoring, "
         "on the machine that ran it; a training that rows share counts for the first."
     )

@@ -6,12 +6,13 @@ import pytest
 from programs import imported
 
 from n2n_tf.evaluation.published import paper_figures
-from n2n_tf.experiments.measure import recipe_of
+from n2n_tf.experiments.measure import recipe_of, training_of
 from n2n_tf.experiments.plan import (
     BUDGETS,
     EXPERIMENTS,
     NOISES,
     SETS,
+    caption_of,
     paper_cell,
 )
 from n2n_tf.method import METHODS
@@ -72,13 +73,17 @@ def test_tables_2_to_4_find_the_papers_figures():
 def test_rows_have_names_of_their_own(name):
     rows = EXPERIMENTS[name].rows
     assert len({(row.key, row.noise) for row in rows}) == len(rows)
-    by_training = {}
-    for row in rows:
-        if row.kind == "trained":
-            by_training.setdefault(row.training, []).append(row)
-    for shared in by_training.values():  # only what is the same training may share its folder
-        assert len({(row.noise, row.name, row.recipe) for row in shared}) == 1
-        assert len({row.use for row in shared}) == len(shared)
+
+
+@pytest.mark.parametrize("budget", BUDGETS.values(), ids=BUDGETS)
+def test_rows_share_a_training_where_its_recipe_is_the_same_and_only_there(budget):
+    by_folder, by_recipe = {}, {}
+    for _, row in TRAINED:
+        folder, recipe = training_of(row, budget), recipe_of(row, budget)
+        assert by_folder.setdefault(folder, recipe) == recipe
+        assert by_recipe.setdefault(recipe, folder) == folder
+        assert "/" not in folder
+    assert len(by_folder) < len(TRAINED)
 
 
 @pytest.mark.parametrize("budget", BUDGETS.values(), ids=BUDGETS)
@@ -89,6 +94,13 @@ def test_every_trained_row_has_a_recipe(budget):
         assert dataclasses.replace(recipe) == recipe
         if row.use == "corrected":
             assert known_law(row.noise) is not None
+
+
+def test_captions_say_what_so_few_steps_are_worth():
+    assert caption_of(99).startswith("Too small to mean anything")
+    assert "Far too small" in caption_of(BUDGETS["minutes"].steps)
+    assert caption_of(BUDGETS["hours"].steps).startswith("1/62 of the paper's steps")
+    assert caption_of(BUDGETS["paper"].steps).startswith("The paper's steps")
 
 
 def test_the_help_names_all_experiments_and_budgets():

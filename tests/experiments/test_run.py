@@ -9,9 +9,9 @@ import pytest
 
 from n2n_tf.evaluation.protocol import SEED, average, evaluate
 from n2n_tf.experiments import run as run_module
-from n2n_tf.experiments.measure import EPOCHS, Repeated, Workshop
+from n2n_tf.experiments.measure import EPOCHS, Repeated, Workshop, model_around
 from n2n_tf.experiments.page import page
-from n2n_tf.experiments.plan import BUDGETS, EXPERIMENTS, Experiment, Row
+from n2n_tf.experiments.plan import BUDGETS, EXPERIMENTS, GAUSSIAN_MODEL, Experiment, Row
 from n2n_tf.experiments.run import run_experiment
 from n2n_tf.experiments.tables import markdown
 from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, embedded_photo
@@ -166,6 +166,18 @@ def test_a_given_model_is_scored_and_not_trained(shop, tmp_path):
     assert record["rows"][0]["model"] == "mobile_rgb_gauss5_50"
     figures = record["rows"][0]["sets"]["Kodak"]
     assert figures["psnr"] > figures["psnr_noisy"] + 4
+
+
+def test_a_row_around_a_model_says_which(shop, tmp_path):
+    sets = {"Kodak": [("a", embedded_photo(FIRST_SET[0])[:64, :64])]}
+    shop = dataclasses.replace(shop, budget=dataclasses.replace(BUDGET, one_image_steps=2))
+    around = row("noise2vst", "around", "noise2vst")
+    assert model_around(around, shop) == GAUSSIAN_MODEL
+    shop = dataclasses.replace(shop, models={"noise2vst": "mobile_rgb_gauss5_50"})
+    record, _ = run(Experiment("One", (around,)), shop, tmp_path / "out", sets)
+    entry = record["rows"][0]
+    assert (entry["model"], entry["steps"]) == ("mobile_rgb_gauss5_50", 2)
+    assert np.isfinite(entry["sets"]["Kodak"]["psnr"])
 
 
 @pytest.mark.slow
