@@ -14,12 +14,49 @@ from n2n_tf.pipelines.files.planes import Plane, channels, white_of
 START = b"\x93NUMPY"
 
 
+class Layout:
+    """How an array falls into planes: its Y and X axes, and S, the samples of RGB, stay together.
+
+    Args:
+        axes: one letter an axis, e.g. "TCYX", "YXS".
+        shape: of the array.
+
+    Raises:
+        ImageFileError: for axes that do not fit.
+
+    Example:
+        >>> layout = Layout("TYX", (2, 3, 4))
+        >>> len(layout), layout.plane_of(np.zeros((2, 3, 4)), 1).shape
+        (2, (3, 4, 1))
+    """
+
+    def __init__(self, axes, shape):
+        self.axes, self.shape = checked_axes(axes, shape), tuple(shape)
+        by_name = {axis: at for at, axis in enumerate(self.axes)}
+        inner = [by_name[axis] for axis in "YXS" if axis in by_name]
+        self._order = [i for i in range(len(shape)) if i not in inner] + inner
+        self._outer = [shape[i] for i in self._order[: -len(inner)]]
+        check_size(shape[by_name["X"]], shape[by_name["Y"]])
+
+    def __len__(self):
+        return math.prod(self._outer)
+
+    def plane_of(self, array, index):
+        """A view of plane `index`: [height, width, samples]."""
+        plane = array.transpose(self._order)[np.unravel_index(index, self._outer)]
+        return plane if "S" in self.axes else plane[..., None]
+
+    def colours(self, samples):
+        """`Plane.colours` of so many samples."""
+        return (slice(0, 3),) if "S" in self.axes else channels(0, samples)
+
+
 class ArrayPlanes:
-    """The planes of an array: its Y and X axes, and S, the samples of RGB; all others are stepped.
+    """The planes of an array in a .npy file.
 
     Args:
         path: of the file.
-        axes: one letter an axis, e.g. "TCYX", "YXS"; may be left out for two axes.
+        axes: one letter an axis; may be left out for two axes.
 
     Attributes: as `n2n_tf.pipelines.files.tiff_planes.TiffPlanes`.
 
@@ -33,22 +70,14 @@ class ArrayPlanes:
     def __init__(self, path, axes=None):
         self.path, self.notes = path, []
         with errors_named(path, ".npy file"):
-            self._open(axes)
-
-    def _open(self, axes):
-        self._array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        self.shape, self.dtype = self._array.shape, self._array.dtype.newbyteorder("=")
-        if self.dtype.kind not in "uif" or (self.dtype.kind != "f" and self.dtype.itemsize == 8):
-            raise ImageFileError(f"elements of type {self.dtype}; convert to 32 bits or floats.")
-        self.axes = _checked_axes(axes, self.shape)
-        by_name = {axis: at for at, axis in enumerate(self.axes)}
-        inner = [by_name["Y"], by_name["X"]] + ([by_name["S"]] if "S" in by_name else [])
-        self._order = [i for i in range(len(self.shape)) if i not in inner] + inner
-        self._outer = [self.shape[i] for i in self._order[: -len(inner)]]
-        check_size(self.shape[by_name["X"]], self.shape[by_name["Y"]])
+            self._array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            self.shape, self.dtype = self._array.shape, self._array.dtype.newbyteorder("=")
+            check_levels(self.dtype)
+            self._layout = Layout(axes, self.shape)
+            self.axes = self._layout.axes
 
     def __len__(self):
-        return math.prod(self._outer)
+        return len(self._layout)
 
     def __enter__(self):
         return self
@@ -56,17 +85,10 @@ class ArrayPlanes:
     def __exit__(self, *_):
         self._array = None
 
-    def _plane_of(self, array, index):
-        """A view of plane `index`: [height, width, samples]."""
-        plane = array.transpose(self._order)[np.unravel_index(index, self._outer)]
-        return plane if "S" in self.axes else plane[..., None]
-
     def read(self, index):
         """-> `Plane`."""
-        pixels = np.array(self._plane_of(self._array, index), self.dtype)
-        samples = pixels.shape[2]
-        colours = (slice(0, 3),) if "S" in self.axes else channels(0, samples)
-        return Plane(pixels, colours, white_of(self.dtype))
+        pixels = np.array(self._layout.plane_of(self._array, index), self.dtype)
+        return Plane(pixels, self._layout.colours(pixels.shape[2]), white_of(self.dtype))
 
     @contextlib.contextmanager
     def rewriting(self, target, overwrite=False):
@@ -76,13 +98,24 @@ class ArrayPlanes:
             array = np.load(temporary, mmap_mode="r+", allow_pickle=False)
 
             def write(index, pixels):
-                self._plane_of(array, index)[...] = pixels
+                self._layout.plane_of(array, index)[...] = pixels
 
             yield write
             array.flush()
 
 
-def _checked_axes(axes, shape):
+def check_levels(dtype):
+    """Raises ImageFileError for elements that are no levels, or not of at most 32 bits."""
+    if dtype.kind not in "uif" or (dtype.kind != "f" and dtype.itemsize == 8):
+        raise ImageFileError(f"elements of type {dtype}; convert to 32 bits or floats.")
+
+
+def checked_axes(axes, shape):
+    """The axes of an array in capitals; "YX" if there are two and none is named.
+
+    Raises:
+        ImageFileError: for axes that do not fit.
+    """
     sides = " x ".join(map(str, shape))
     if axes is None:
         if len(shape) == 2:

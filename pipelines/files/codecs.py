@@ -196,11 +196,11 @@ def _encode_opencv(suffix, pixels, options):
     return data.tobytes()
 
 
-def encode_webp(pixels, lossless=True, around=None):
+def encode_webp(pixels, lossless=True, around=None, xmp=None):
     """Bytes of a WebP with the profile and EXIF of `around`."""
     import PIL.Image
 
-    kept = {"icc_profile": around and around.icc, "exif": around and around.exif}
+    kept = {"icc_profile": around and around.icc, "exif": around and around.exif, "xmp": xmp}
     file = io.BytesIO()
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     kept = {name: value for name, value in kept.items() if value}

@@ -16,6 +16,7 @@ from n2n_tf.pipelines.files.stacks import open_planes, read_file
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".tif", ".tiff", ".stk", ".lsm", ".npy",
+    ".fits", ".fit", ".fts", ".dcm",
 )  # fmt: skip
 WRITTEN = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".tif", ".tiff")
 

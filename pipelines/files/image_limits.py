@@ -6,11 +6,13 @@ Source: PNG specification, second edition; ITU T.81; TIFF 6.0.
 """
 
 import contextlib
+import importlib
 import math
 import os
 import struct
 import zlib
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 from n2n_tf.pipelines.files.tiff_directories import TiffDirectories
@@ -40,6 +42,27 @@ def errors_named(path: str | os.PathLike, kind: str) -> Iterator[None]:
         raise ImageFileError(f"{path}: its pixels do not fit into memory.") from error
     except Exception as error:
         raise ImageFileError(f"{path}: damaged or truncated {kind} ({error}).") from error
+
+
+def needs(module: str, path: str | os.PathLike, kind: str, extra: str) -> ModuleType:
+    """Imports a package that only some installations have.
+
+    Args:
+        module: its name.
+        path: of the file that needs it.
+        kind: of file, in words.
+        extra: of n2n_tf, with which it is installed.
+
+    Raises:
+        ImageFileError: if it is not there.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImageFileError(
+            f"{path}: is {kind}, which needs {module.split('.')[0]}: install n2n_tf[{extra}], or "
+            "convert it to TIFF or .npy."
+        ) from error
 
 
 def check_size(width: int, height: int) -> None:

@@ -40,6 +40,8 @@ def why_none(root: pathlib.Path | str, wanted: str, suffixes: Collection[str]) -
         one line that names the folder, and what it holds instead.
     """
     root = pathlib.Path(root)
+    if any((root / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs", ".zarray")):
+        return f"{root}: is a Zarr folder, which is not read; save it as OME-TIFF or .npy."
     if not root.is_dir():
         return f"{root}: {'is a file; give a folder' if root.exists() else 'no such folder'}."
     names = (path.suffix.lower() or "without a suffix" for path in files_below(root))

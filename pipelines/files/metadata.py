@@ -190,6 +190,12 @@ def _jpeg_with(encoded, segments):
     return encoded[:2] + segments + encoded[at:]
 
 
+def behind_jpeg(data):
+    """Whether anything but zeros follows the end of a JPEG's picture, as from many phones."""
+    end = data.find(b"\xff\xd9", jpeg_frame(data))
+    return end > 0 and bool(data[end + 2 :].strip(b"\0\xff\r\n"))
+
+
 def jpeg_surroundings(data):
     """`Surroundings` of a JPEG."""
     exif, profile, per_metre = None, [], None

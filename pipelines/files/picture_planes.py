@@ -43,6 +43,8 @@ class PicturePlanes:
             self.notes.append("its palette became full colours")
         if kind == "JPEG" and self._inks():
             self.notes.append("its CMYK inks, and their profile, became RGB")
+        if kind == "JPEG" and metadata.behind_jpeg(data):
+            self.notes.append("what follows its picture (previews, depth, a film) was left out")
         if kind == "BMP" and data[14] == 124 and data[70:74] == b"DEBM":
             self.notes.append("its colour profile was left out")
         if kind == "BMP" and data[30:31] in (b"\3", b"\6"):
@@ -76,13 +78,17 @@ class PicturePlanes:
         if self._kind == "JPEG":
             return metadata.jpeg_surroundings(self._data)
         if self._kind == "WebP":
-            import PIL.Image
-
-            with PIL.Image.open(io.BytesIO(self._data)) as image:
-                exif = image.info.get("exif") or b""
-                exif = exif.removeprefix(metadata.EXIF_START) or None
-                return Surroundings(image.info.get("icc_profile"), exif)
+            exif = self._webp_info.get("exif") or b""
+            exif = exif.removeprefix(metadata.EXIF_START) or None
+            return Surroundings(self._webp_info.get("icc_profile"), exif)
         return Surroundings()
+
+    @property
+    def _webp_info(self):
+        import PIL.Image
+
+        with PIL.Image.open(io.BytesIO(self._data)) as image:
+            return image.info
 
     @property
     def orientation(self):
@@ -106,7 +112,8 @@ class PicturePlanes:
         if self._kind == "BMP":
             return codecs.encode_bmp(pixels, data)
         if self._kind == "WebP":
-            return codecs.encode_webp(pixels, codecs.webp_without_loss(data), self.surroundings)
+            lossless, xmp = codecs.webp_without_loss(data), self._webp_info.get("xmp")
+            return codecs.encode_webp(pixels, lossless, self.surroundings, xmp)
         codestream = codecs.encode_jpeg2000(pixels, codecs.jpeg2000_bits(data))
         bare = data.startswith(b"\xff\x4f")
         return codestream if bare else metadata.jp2_surrounded_like(codestream, data)

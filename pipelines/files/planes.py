@@ -62,8 +62,8 @@ def denoise_plane(plane, denoise):
     if plane.premultiplied:
         result = multiplied(result)
     if plane.blank is not None:
-        missing = plane.pixels == plane.blank
-        result[missing] = plane.pixels[missing]
+        kept = (plane.pixels == plane.blank) | (result == plane.blank)  # none becomes blank
+        result[kept] = plane.pixels[kept]
     return result
 
 

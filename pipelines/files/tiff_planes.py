@@ -31,6 +31,8 @@ from n2n_tf.pipelines.files.tiff_segments import encode_segments, read_page
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST_CLASSIC = 2**32  # bytes of a TIFF that is no BigTIFF
 _SURROUNDING = ("InterColorProfile", "XResolution", "YResolution", "ResolutionUnit")
+_SMOOTH = 65535 // 16  # largest step between neighbours of a LUT
+_LAYERS = 37724  # Photoshop's ImageSourceData
 ALPHA = ("ASSOCALPHA", "UNASSALPHA")
 
 
@@ -110,6 +112,8 @@ class TiffPlanes:
         if first is None:
             raise ImageFileError("holds no image.")
         self.dtype = np.dtype(first.dtype)
+        if _LAYERS in first.tags:
+            self.notes.append("its layers, which only Photoshop shows, stay the source's")
         self._facts(first)
         self._channels = _samples_by_axes(axes, self.axes) if axes else None
         self.recoloured = any(_is_true_palette(self._page(p.page)) for p in self._places[:1])
@@ -281,13 +285,17 @@ def _samples_by_axes(axes, own):
 
 
 def _is_true_palette(page):
-    """Whether a palette holds colours: not if its ramps rise or fall all along, a display's LUT."""
+    """Whether a palette holds colours: not if it is a display's LUT, through which levels are seen.
+
+    Its ramps rise or fall all along, or are smooth.
+    """
     if name_of(page.photometric) != "PALETTE" or page.colormap is None:
         return False
     if page.parent.is_imagej:
         return False
     steps = np.diff(page.colormap.astype(np.int64), axis=1)
-    return not ((steps >= 0).all() or (steps <= 0).all())
+    smooth = np.abs(steps).max() <= _SMOOTH
+    return not (smooth or (steps >= 0).all() or (steps <= 0).all())
 
 
 def _looked_up(pixels, page):

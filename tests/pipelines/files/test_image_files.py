@@ -470,9 +470,9 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path_factory, ki
     [
         (b"", "empty"),
         (b"hello", "not a PNG, JPEG, BMP, WebP"),
-        (bytes(1000), "not a PNG, JPEG, BMP, WebP, JPEG 2000, TIFF or .npy file"),
+        (bytes(1000), "not a PNG, JPEG, BMP, WebP, JPEG 2000, TIFF, FITS, DICOM or .npy file"),
         (pillow(PHOTO, "gif"), "is a GIF; convert it to PNG or TIFF"),
-        (pillow(PHOTO, "ppm"), "is a PPM; convert it to PNG or TIFF"),
+        (pillow(PHOTO, "ppm"), "is a PBM, PGM, PPM or PAM; convert it to PNG or TIFF"),
         (WHOLE["png"].replace(b"IDAT", b"IDAX"), "damaged"),
     ],
 )

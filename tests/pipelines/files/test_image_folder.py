@@ -120,7 +120,7 @@ def test_unusable_files_are_skipped_each_once_with_its_reason(folder, rng):
     assert len(images.skipped) == 6
     assert "damaged or truncated PNG" in reasons["a/cut.png"]
     assert reasons["empty.jpg"] == "the file is empty."
-    assert reasons["text.tif"] == "not a PNG, JPEG, BMP, WebP, JPEG 2000, TIFF or .npy file."
+    assert reasons["text.tif"].startswith("not a PNG, JPEG, BMP, WebP, JPEG 2000, TIFF, FITS")
     assert "No such file" in reasons["link.png"]
     assert reasons["small.png"] == "20 x 7 pixels, below 8."
     assert reasons["large.png"] == "21 x 12 pixels, above 20."
@@ -142,7 +142,8 @@ def test_a_folder_without_a_usable_image_is_an_error(tmp_path):
         ImageFolder(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}: none of its 2 images is usable; "
-        "the first: a.png: not a PNG, JPEG, BMP, WebP, JPEG 2000, TIFF or .npy file."
+        "the first: a.png: not a PNG, JPEG, BMP, WebP, JPEG 2000, TIFF, FITS, DICOM or .npy file; "
+        "convert it to PNG or TIFF."
     )
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(ImageFileError, match="no image in this folder"):

@@ -48,7 +48,9 @@ def save(path, image=None, **options):
 
 def info_of(path):
     with PIL.Image.open(path) as image:
-        kept = {k: v for k, v in image.info.items() if k in ("icc_profile", "gamma", "comment")}
+        kept = {
+            k: v for k, v in image.info.items() if k in ("icc_profile", "gamma", "comment", "xmp")
+        }
         kept["exif"] = dict(image.getexif())
         dpi = image.info.get("dpi")
         return kept | {"dpi": dpi and tuple(round(v) for v in dpi)}
@@ -57,7 +59,7 @@ def info_of(path):
 FORMATS = {
     ".png": {"dpi": (300, 300)},
     ".jpg": {"dpi": (240, 240), "comment": b"said", "quality": 92},
-    ".webp": {"lossless": True},
+    ".webp": {"lossless": True, "xmp": b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"},
 }
 
 
@@ -126,6 +128,15 @@ def test_a_jpeg_keeps_its_class(tmp_path, quality, expected, subsampling):
         assert ours.quantization[0] == theirs.quantization[0]
         assert ours.layer == theirs.layer  # the samplings of its components
         assert bool(ours.info.get("progressive")) == (quality == 93)
+
+
+def test_what_follows_the_picture_of_a_jpeg_is_left_out_aloud(tmp_path):
+    save(tmp_path / "a.jpg", quality=95)
+    data = (tmp_path / "a.jpg").read_bytes()
+    for rest, said in ((b"", False), (bytes(40), False), (data, True)):
+        (tmp_path / "a.jpg").write_bytes(data + rest)
+        notes = rewritten(tmp_path / "a.jpg", tmp_path / f"b{len(rest)}.jpg")
+        assert ["what follows its picture (previews, depth, a film) was left out"] * said == notes
 
 
 def test_inks_of_a_jpeg_become_rgb_and_their_profile_goes(tmp_path):
@@ -242,7 +253,9 @@ def test_axes_of_an_array_are_never_guessed(tmp_path):
     with pytest.raises(ImageFileError, match="damaged"):
         open_planes(tmp_path / "c.npy")
     write_image(tmp_path / "a.png", photo())
-    with pytest.raises(ImageFileError, match=r"--axes=YX is for TIFF and \.npy files; this is a P"):
+    with pytest.raises(
+        ImageFileError, match=r"--axes=YX is for TIFF, FITS and \.npy files; this is a P"
+    ):
         open_planes(tmp_path / "a.png", "YX")
 
 
@@ -286,8 +299,9 @@ def test_exif_of_any_bytes_has_an_orientation():
 @pytest.mark.parametrize(
     ("start", "advice"),
     [
-        (b"SIMPLE  =                    T", "is a FITS file; save its array as .npy"),
-        (bytes(128) + b"DICM", "is a DICOM file; save its pixel_array as .npy"),
+        (bytes(208) + b"MAP ", "is an MRC map"),
+        (b"\x1f\x8b\x08", "is packed by gzip; unpack it"),
+        (b"P3 ", "is a PBM, PGM, PPM or PAM"),
         (b"\0\0\0\x20ftypheic", "is a HEIF, AVIF or film; convert it to PNG or TIFF"),
         (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
     ],

@@ -244,6 +244,14 @@ def test_colours_are_what_the_file_calls_so_and_alpha_too(tmp_path, rng, name, p
     assert_same_tags(tmp_path / "a.tif", tmp_path / "b.tif")
 
 
+def test_layers_of_photoshop_are_not_the_picture_and_that_is_said(tmp_path, rng):
+    layers = b"Adobe Photoshop Document Data Block\0"
+    tags = [(37724, 7, len(layers), layers, True)]
+    tifffile.imwrite(tmp_path / "a.tif", random(rng, (5, 6), np.uint8), extratags=tags)
+    with TiffPlanes(tmp_path / "a.tif") as planes:
+        assert planes.notes == ["its layers, which only Photoshop shows, stay the source's"]
+
+
 def test_colours_multiplied_by_alpha_are_told(tmp_path, rng):
     pixels = random(rng, (5, 6, 4), np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=[1])
@@ -274,6 +282,7 @@ def test_a_palette_that_only_shows_levels_is_no_colour(tmp_path, rng):
         "gray": palette(ramp),
         "inverted": palette(ramp[::-1]),
         "green": np.stack([nothing, ramp, nothing]).astype(np.uint16),
+        "fire": np.stack([ramp, abs(2 * ramp - 65535), ramp[::-1]]).astype(np.uint16),
     }
     for name, table in tables.items():
         path = tmp_path / f"{name}.tif"
