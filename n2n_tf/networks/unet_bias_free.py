@@ -1,8 +1,10 @@
-"""A residual U-Net without a single bias: an image twice as bright comes out twice as bright.
+"""A residual U-Net without a single bias: twice the contrast comes out as twice the contrast.
 
-Convolutions without biases and ReLU between them make f(a * y) = a * f(y) for every a > 0: the
-network cannot tie what it does to absolute values, so it generalises over noise levels and leaves
-no pattern of its own on images that fill little of the range. The shape is DRUNet's: residual
+Convolutions without biases and ReLU between them, on an image from which mid-gray was subtracted,
+make f(m + a * y) = m + a * (f(m + y) - m), m = 0.5, for every a > 0: the network cannot tie what it
+does to absolute values, so it generalises over noise levels and leaves no pattern of its own on
+images that fill little of the range. Around mid-gray it learns several times as fast as around
+black, and the zeros around an image are gray, not black. The shape is DRUNet's: residual
 blocks, strided convolutions down, transposed ones up, skips that are added; narrow at full size,
 where layers are bound by memory, and of operations that integer kernels have.
 
@@ -22,6 +24,7 @@ HALO = 72
 WIDTHS = (1 / 3, 1, 2, 4)  # of the levels, from full size down, in units of `features`
 BLOCKS_DOWN = (0, 1, 1, 2)  # residual blocks of each level on the way down
 BLOCKS_UP = (1, 1, 1)  # and on the way up
+MID_GRAY = 0.5
 START = 0.3  # factor on the initial kernels that end a block: blocks begin near the identity
 
 
@@ -41,7 +44,9 @@ def unet_bias_free(channels: int = 3, features: int = 48, init_scale: float = 1.
     """
     noisy = keras.Input((None, None, channels), name="noisy")
     widths = [max(1, round(features * width)) for width in WIDTHS]
-    x = _conv(widths[0], "head", init_scale)(noisy)
+    # In float32: around 0 the numbers of lower precisions lie closest.
+    x = layers.Rescaling(1.0, -MID_GRAY, dtype="float32", name="centred")(noisy)
+    x = _conv(widths[0], "head", init_scale)(x)
     skips = []
     for level, width in enumerate(widths):
         if level:
