@@ -53,8 +53,6 @@ UNHINTED = {
             "tiff_segments",
         )
     ),
-    *(f"pipelines/raw/{name}.py" for name in ("cache", "dng", "dng_tags", "frame", "tiff_tags")),
-    *(f"pipelines/training/{name}.py" for name in ("batches", "holdout", "sources")),
 }
 
 

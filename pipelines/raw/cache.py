@@ -71,7 +71,7 @@ class RawCache:
         folder: str | os.PathLike,
         cache_dir: str | os.PathLike,
         max_bytes: int = 100 * 2**30,
-    ):
+    ) -> None:
         """Reads the folder and its subfolders.
 
         Args:

@@ -8,7 +8,7 @@ Source: Adobe DNG specification 1.7.
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import imagecodecs
@@ -43,7 +43,7 @@ def write_dng(
     mosaic: np.ndarray,
     *,
     compress: bool = True,
-    noise_profile=None,
+    noise_profile: Sequence[tuple[float, float]] | None = None,
     preview: np.ndarray | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -89,7 +89,7 @@ def encode_dng(
     mosaic: np.ndarray,
     *,
     compress: bool = True,
-    noise_profile=None,
+    noise_profile: Sequence[tuple[float, float]] | None = None,
     preview: np.ndarray | None = None,
 ) -> bytes:
     """The bytes of the file that `write_dng` writes; same arguments, same errors."""

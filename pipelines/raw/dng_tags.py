@@ -4,6 +4,7 @@ Source: Adobe DNG specification 1.7, chapter 4.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def read_noise_profile(tag: Tag | None) -> tuple[tuple[float, float], ...] | Non
     return tuple((float(shot), float(read)) for shot, read in np.broadcast_to(pairs, (3, 2)))
 
 
-def make_noise_profile(noise_profile) -> Tag:
+def make_noise_profile(noise_profile: Sequence[tuple[float, float]]) -> Tag:
     """One (shot, read) pair, or three for R, G, B, as a NoiseProfile tag.
 
     Raises:

@@ -1,6 +1,6 @@
 """One camera frame: the integers of the sensor and what is needed to read and rewrite them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,7 +56,7 @@ class RawFrame:
     gps: Mapping[int, Tag] = field(default_factory=dict)
     path: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         plane_positions(self.pattern)
         name = self.path or "this frame"
         if self.mosaic.dtype != np.uint16 or self.mosaic.ndim != 2 or min(self.mosaic.shape) < 2:
@@ -89,7 +89,7 @@ def normalise(frame: RawFrame) -> np.ndarray:
     return normalise_mosaic(frame.mosaic, frame.black, frame.white)
 
 
-def normalise_mosaic(mosaic: np.ndarray, black, white: float) -> np.ndarray:
+def normalise_mosaic(mosaic: np.ndarray, black: Sequence[float], white: float) -> np.ndarray:
     """`normalise` for a bare mosaic: (raw - black) / (white - black) by cell position.
 
     Args:

@@ -6,6 +6,7 @@ Source: TIFF 6.0; Exif 2.32; Adobe DNG specification 1.7.
 """
 
 import math
+import mmap
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ class Metadata:
         return None
 
 
-def make_tag(kind: int, values) -> Tag:
+def make_tag(kind: int, values: str | bytes | float | Sequence[float]) -> Tag:
     """Builds a tag from Python values.
 
     Args:
@@ -132,7 +133,7 @@ def first_number(tag: Tag | None, default: float | None = None) -> float | None:
     return values[0] if values and math.isfinite(values[0]) else default
 
 
-def read_metadata(blob) -> Metadata:
+def read_metadata(blob: bytes | mmap.mmap) -> Metadata:
     """Finds the tags of a camera raw; never raises on damaged files, it returns what is there.
 
     Args:

@@ -6,6 +6,8 @@ number of parallel calls. Samples are numbered 0, 1, 2, ... over all epochs.
 """
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,19 +26,19 @@ def steps_per_epoch(images: int, batch_size: int, crops_per_image: int = 1) -> i
 
 
 def training_batches(
-    images,
-    noise,
+    images: Any,
+    noise: Noise,
     *,
-    frozen,
-    patch_size=256,
-    batch_size=4,
-    epoch_steps=None,
-    augment=False,
-    seed=0,
-    start_step=0,
-    prepare=None,
-    worker=None,
-    parts="noisy",
+    frozen: bool,
+    patch_size: int = 256,
+    batch_size: int = 4,
+    epoch_steps: int | None = None,
+    augment: bool = False,
+    seed: int = 0,
+    start_step: int = 0,
+    prepare: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    worker: tf.distribute.InputContext | None = None,
+    parts: str = "noisy",
 ) -> tf.data.Dataset:
     """Endless batches of noisy crops, continuing at any step.
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -64,14 +65,14 @@ class Subset:
             in threads of its own, passes only its text on.
     """
 
-    def __init__(self, images, names):
+    def __init__(self, images: Any, names: Iterable[str]) -> None:
         kept = set(names)
         self.whole, self.channels, self.failure = images, images.channels, None
         self._indices = [i for i, name in enumerate(images.names) if name in kept]
         self.names = [images.names[i] for i in self._indices]
         self.sizes = [images.sizes[i] for i in self._indices]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.names)
 
     def rest(self) -> "Subset":

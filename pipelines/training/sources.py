@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from n2n_tf.pipelines.files.image_folder import Skipped
+from n2n_tf.pipelines.files.image_folder import ImageFolder, Skipped
 from n2n_tf.pipelines.files.listing import files_below, why_none
 from n2n_tf.pipelines.raw.bayer import pack
 from n2n_tf.pipelines.raw.cache import RawCache, list_raws
@@ -43,7 +43,9 @@ class RawFolder:
 
     channels = 4
 
-    def __init__(self, root, cache_dir, cache_bytes=100 << 30):
+    def __init__(
+        self, root: str | os.PathLike, cache_dir: str | os.PathLike, cache_bytes: int = 100 << 30
+    ) -> None:
         self.root = pathlib.Path(root)
         self._cache = RawCache(root, cache_dir, cache_bytes)
         frames = [self._cache.frame(i) for i in range(len(self._cache))]
@@ -56,7 +58,7 @@ class RawFolder:
         contents = [pathlib.Path(f.npy or f.path).name for f in frames]  # named by their digests
         self.fingerprint = _digest(self.names, contents)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._cache)
 
     @property
@@ -88,7 +90,7 @@ class MosaicFolder:
 
     channels = 4
 
-    def __init__(self, root):
+    def __init__(self, root: str | os.PathLike) -> None:
         self.root = pathlib.Path(root)
         self._paths = files_below(root, [".npy"])
         if not self._paths:
@@ -99,7 +101,7 @@ class MosaicFolder:
         self.skipped = []
         self.fingerprint = _digest(self.names, [str(p.stat().st_size) for p in self._paths])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._paths)
 
     def _mosaic(self, index):
@@ -129,13 +131,13 @@ class PhotosAsRaw:
 
     channels = 3
 
-    def __init__(self, photos):
+    def __init__(self, photos: ImageFolder) -> None:
         self.photos, self.root = photos, photos.root
         self.names, self.skipped = photos.names, photos.skipped
         self.fingerprint = photos.fingerprint
         self.sizes = [(height // 2, width // 2) for height, width in photos.sizes]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.photos)
 
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
