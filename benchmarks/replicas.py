@@ -31,6 +31,7 @@ from n2n_tf.networks.unet import unet
 from n2n_tf.pipelines.noise.synthetic import parse_noise
 from n2n_tf.pipelines.training.batches import training_batches
 from n2n_tf.training import strategies
+from n2n_tf.training.fused_adam import FusedAdam
 
 NETWORK = flags.DEFINE_enum("network", "unet", ["unet", "small"], "Paper's U-Net, or two layers.")
 STEPS = flags.DEFINE_integer("steps", 20, "Steps of each training.", 1)
@@ -44,7 +45,7 @@ OPTIMIZERS = {
     "SGD": lambda: keras.optimizers.SGD(0.05),
     "Adam": lambda: keras.optimizers.Adam(1e-3),
     "AdamW": lambda: keras.optimizers.AdamW(1e-3, weight_decay=0.01),
-    "averages": lambda: keras.optimizers.Adam(1e-3, use_ema=True, ema_momentum=0.9),
+    "averages": lambda: FusedAdam(1e-3, use_ema=True, ema_momentum=0.9),
 }
 POLICIES = {"bfloat16": "mixed_bfloat16", "float16": "mixed_float16", "overflow": "mixed_float16"}
 ALL_CASES = [*OPTIMIZERS, *POLICIES]

@@ -21,8 +21,8 @@ class OneLoss(Neighbor2Neighbor):
         with tf.GradientTape() as tape:
             loss = self.with_own_losses(self.loss_of(noisy, companion, replica))
             scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)
-        self.descend(tape, scaled, replica)
-        self._update(1, loss=loss, reconstruction=loss, regularisation=tf.zeros(()))
+        taken = self.descend(tape, scaled, replica)
+        self.note_step(taken, loss=loss, reconstruction=loss, regularisation=tf.zeros(()))
         return self._results("loss", "reconstruction", "regularisation", gamma=self.gamma)
 
     def loss_of(

@@ -108,8 +108,15 @@ class CosineSchedule(keras.callbacks.Callback):
         super().__init__()
         self.steps, self.learning_rate = steps, learning_rate
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Reads the steps that are done."""
+        self._step = int(self.model.optimizer.iterations)
+
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Assigns it."""
-        step = int(self.model.optimizer.iterations)
+        step = self._step
+        if isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer):
+            step = int(self.model.optimizer.iterations)  # without the steps that were skipped
+        self._step += 1
         rate = cosine_at(min(step, self.steps - 1), self.steps, self.learning_rate)
         self.model.optimizer.learning_rate = rate

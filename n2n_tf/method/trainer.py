@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from n2n_tf.method.losses import balancing_weights, n2n_loss
 from n2n_tf.method.replicas import ReplicatedMean, overflow_everywhere, several_workers
+from n2n_tf.method.step_record import StepRecord
 from n2n_tf.method.subsamplers import DRAW, pairs_along_edges, take_pixels
 from n2n_tf.networks.checks import check_network, size_multiple_of
 from n2n_tf.networks.padding import reflect_pad_batch
@@ -77,6 +78,7 @@ class Neighbor2Neighbor(keras.Model):
         )
         names = ("loss", "reconstruction", "regularisation", "psnr", "ssim")
         self.means = {name: ReplicatedMean(name=name) for name in names}
+        self.record = StepRecord()
         self.built = True
 
     def call(self, noisy: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -105,9 +107,9 @@ class Neighbor2Neighbor(keras.Model):
             total = self.with_own_losses(total)
             # Keras sums gradients over replicas; the loss is a mean over the global batch.
             scaled = self.optimizer.scale_loss(total / replica.num_replicas_in_sync)
-        self.descend(tape, scaled, replica)
+        taken = self.descend(tape, scaled, replica)
         reg = tf.where(self.gamma > 0, reg, 0.0)  # of f(y) left out it would mean nothing
-        self._update(1, loss=total, reconstruction=rec, regularisation=reg)
+        self.note_step(taken, loss=total, reconstruction=rec, regularisation=reg)
         return self._results("loss", "reconstruction", "regularisation", gamma=self.gamma)
 
     def with_own_losses(self, loss: tf.Tensor) -> tf.Tensor:
@@ -116,13 +118,40 @@ class Neighbor2Neighbor(keras.Model):
 
     def descend(
         self, tape: tf.GradientTape, scaled_loss: tf.Tensor, replica: tf.distribute.ReplicaContext
-    ) -> None:
-        """Applies the gradients of a loss that `optimizer.scale_loss` gave, over all replicas."""
+    ) -> tf.Tensor:
+        """Applies the gradients of a loss that `optimizer.scale_loss` gave, over all replicas.
+
+        Returns:
+            bool scalar, False if loss scaling skipped the step.
+        """
         variables = self.network.trainable_variables
         gradients = tape.gradient(scaled_loss, variables)
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+        scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        if scales:
             gradients = overflow_everywhere(gradients, replica)
-        self.optimizer.apply(gradients, variables)
+        before = tf.convert_to_tensor(self.optimizer.iterations)
+        with tf.control_dependencies([scaled_loss]):  # not even a count changes without a batch
+            self.optimizer.apply(gradients, variables)
+        return self.optimizer.iterations > before if scales else tf.constant(True)
+
+    def note_step(self, taken: tf.Tensor, **losses: tf.Tensor) -> None:
+        """Ends a step: its losses go into the running means, and into `record` how it went.
+
+        Args:
+            taken: what `descend` returned. Losses that are NaN or infinite because of the overflow
+                for which a step was skipped are left out of the means.
+            **losses: scalars of this replica, "loss" among them.
+        """
+        replica = tf.distribute.get_replica_context()
+        means = replica.all_reduce("MEAN", tf.stack(list(losses.values())))
+        of_all = dict(zip(losses, tf.unstack(means), strict=True))
+        count = tf.cast(taken | tf.math.is_finite(of_all["loss"]), tf.float32)
+        with tf.control_dependencies([means]):
+            for name, value in of_all.items():
+                value = tf.math.divide_no_nan(value, count)
+                self.means[name].update_state(value, sample_weight=count)
+            weights = [weight.value for weight in self.network.trainable_variables]
+            self.record.note(of_all["loss"], taken, weights)
 
     def _denoised_if_needed(self, noisy):
         """f(y); zeros while gamma is 0, since the regularisation then plays no part."""

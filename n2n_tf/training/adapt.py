@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -12,6 +11,7 @@ from n2n_tf.method.losses import n2n_loss
 from n2n_tf.method.subsamplers import draw_neighbor_pairs, take_pixels
 from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.model_files.info import ModelError
+from n2n_tf.training.fused_adam import FusedAdam
 
 SIDE = 128  # pixels of a crop
 MOST = 512  # crops kept, drawn alike from all that pass
@@ -110,7 +110,7 @@ def adapt(
     _check_independent(network, held_out)
     before, weights = _loss(network, held_out), network.get_weights()
     model = Neighbor2Neighbor(network, gamma=1.0, seed=seed)
-    model.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE), jit_compile=False)
+    model.compile(optimizer=FusedAdam(LEARNING_RATE), jit_compile=False)
     model.optimizer.build(network.trainable_variables)
     step = tf.function(model.train_step)
     for _ in progress(range(steps)):

@@ -1,5 +1,6 @@
 """All of a training run's state in files that are either whole and checked, or ignored."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import tensorflow as tf
 
 from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.pipelines.files.atomic_files import atomic_file, remove_leftovers, write_json
-from n2n_tf.training.errors import TrainingError
+from n2n_tf.training.errors import BadStep, TrainingError
 
 # h5py raises RuntimeError for some of what goes wrong on a disk.
 WRITE_ERRORS = (OSError, RuntimeError, tf.errors.OpError)
@@ -60,6 +61,7 @@ class Checkpoint(keras.callbacks.Callback):
         history: list of one dict for each whole epoch.
         rollbacks: int, how often the training went back after a bad step.
         seconds: float, time spent in steps, validation and saving, before this process and in it.
+        before_saving: callable, raises `BadStep` if the state must not be saved.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.step, self.history, self.rollbacks, self._means = 0, [], 0, {}
         self._saved_at, self.saved_step = time.monotonic(), None
         self._seconds_before, self._began = 0.0, None
+        self.before_saving = lambda: None
 
     @property
     def seconds(self) -> float:
@@ -163,7 +166,9 @@ class Checkpoint(keras.callbacks.Callback):
             return  # on_epoch_end saves it, with its history
         late = self._seconds and time.monotonic() - self._saved_at > self._seconds
         if late or (self._steps and self.step % self._steps == 0):
-            self.save_within_epoch()
+            # What is amiss ends the steps where all workers look, which may save at other times.
+            with contextlib.suppress(BadStep):
+                self.save_within_epoch()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves, with the epoch's figures added to the history."""
@@ -171,7 +176,12 @@ class Checkpoint(keras.callbacks.Callback):
         self.save()
 
     def save_within_epoch(self) -> None:
-        """Saves after a step that is not the last of its epoch; of a step saved, does nothing."""
+        """Saves after a step that is not the last of its epoch; of a step saved, does nothing.
+
+        Raises:
+            BadStep: if the state must not be saved.
+            TrainingError: as `save`.
+        """
         if self.step != self.saved_step:
             self.save(means_of(self.model))
 
@@ -179,10 +189,12 @@ class Checkpoint(keras.callbacks.Callback):
         """Saves the state as it is now.
 
         Raises:
+            BadStep: if it must not be saved.
             TrainingError: if that fails; the checkpoints before are as they were.
         """
         if not self.writes:
             return
+        self.before_saving()
         state = self.folder / f"{self.step:09d}.weights.h5"
         try:
             with atomic_file(state, overwrite=True) as temporary:

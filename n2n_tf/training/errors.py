@@ -8,7 +8,15 @@ class TrainingError(ValueError):
 
 
 class BadStep(ArithmeticError):
-    """A step after which the loss or the state is NaN or infinite; nothing of it was saved."""
+    """A step after which the loss or the state is NaN or infinite; nothing of it was saved.
+
+    Attributes:
+        step: int, which one, counted from 0.
+    """
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class TrainingStopped(Exception):

@@ -8,18 +8,19 @@ import keras
 import tensorflow as tf
 
 from n2n_tf.pipelines.training.batches import epoch_order
-from n2n_tf.training.checkpoints import Checkpoint, assign_means, means_of
+from n2n_tf.training.checkpoints import Checkpoint
 from n2n_tf.training.errors import BadStep
 from n2n_tf.training.recipes import Recipe
 
-SKIPPED_IN_A_ROW = 30  # loss scaling halves its factor at each: 2**15 has become 2**-15
+LOOK_EVERY = 20  # steps; those after a bad one are taken in vain
 
 
 class FiniteGuard(keras.callbacks.Callback):
-    """Raises `BadStep` after the first bad step. Goes before the callback that saves.
+    """Raises `BadStep` soon after the first bad step, and before anything of it is saved.
 
-    A step that loss scaling (mixed_float16) skipped is none: it changed nothing, and its loss is
-    taken out of the running means.
+    A step notes by itself how it went (`n2n_tf.method.step_record`), so that the loop need not wait
+    for it. That is read every `LOOK_EVERY` steps, at the end of an epoch, and whenever `checkpoint`
+    saves; all workers read it after the same steps. Goes before the callbacks that save.
 
     Args:
         recipe: `n2n_tf.training.recipes.Recipe`.
@@ -30,49 +31,44 @@ class FiniteGuard(keras.callbacks.Callback):
     def __init__(self, recipe: Recipe, names: Sequence[str], checkpoint: Checkpoint) -> None:
         super().__init__()
         self.recipe, self.names, self.checkpoint = recipe, names, checkpoint
+        self._first = 0  # the step, counted from 0, that the record counts as its first
+        checkpoint.before_saving = self.look
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Prepares the look at all of the state."""
+        variables = [*self.model.network.variables, *self.model.optimizer.variables]
+        floats = [variable.value for variable in variables if "float" in variable.dtype]
+        self._state_is_finite = tf.function(lambda: _all_finite(floats))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Takes the state that the first step begins with."""
-        self._skipped = 0
-        self._remember()
+        """Takes the number of the first step."""
+        self.model.record.clear()
+        self._first = self.checkpoint.step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the loss, the weights and the optimizer's state."""
-        loss = float(logs["loss"])
-        if not math.isfinite(loss) and self._was_skipped():
-            self._skipped += 1
-            assign_means(self.model, self._means)
-            if self._skipped < SKIPPED_IN_A_ROW:
-                return
-        if not math.isfinite(loss):
-            raise BadStep(self._say(f"the loss is {loss}"))
-        if not _all_finite([v.value for v in self._state()]):
-            raise BadStep(self._say("weights or optimizer state are NaN or infinite"))
-        self._skipped = 0
-        self._remember()
+        """Looks, if it is time."""
+        step = self.checkpoint.step + 1
+        if step % LOOK_EVERY == 0 or step % self.checkpoint.per_epoch == 0:
+            self.look()
 
-    def _state(self):
-        variables = [*self.model.network.variables, *self.model.optimizer.variables]
-        return [v for v in variables if "float" in v.dtype]
+    def look(self) -> None:
+        """Reads what the steps noted, and all of the state.
 
-    def _remember(self):
-        self._scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
-        self._iterations = int(self.model.optimizer.iterations.numpy())
-        self._means = means_of(self.model)
-
-    def _was_skipped(self):
-        return self._scaled and int(self.model.optimizer.iterations.numpy()) == self._iterations
-
-    def undo_unmade_step(self) -> None:
-        """Sets the state back after a step that failed for want of its batch.
-
-        All that a step changes waits for the batch, but for what only counts steps.
+        Raises:
+            BadStep: if one went bad.
         """
-        self.model.optimizer.iterations.assign(self._iterations)
-        assign_means(self.model, self._means)
+        noted = self.model.record.read()
+        step = self._first + noted.bad_step - 1
+        if noted.bad_step and not math.isfinite(noted.loss):
+            raise BadStep(self._say(step, f"the loss is {noted.loss}"), step)
+        what = "weights or optimizer state are NaN or infinite"
+        if noted.bad_step:
+            raise BadStep(self._say(step, what), step)
+        if not self._state_is_finite():
+            step = self._first + noted.steps - 1
+            raise BadStep(self._say(step, f"{what}, since this step or one shortly before"), step)
 
-    def _say(self, what):
-        step = self.checkpoint.step  # counted from 0, of the step just taken
+    def _say(self, step, what):
         epoch, batch = divmod(step, self.checkpoint.per_epoch)
         names = images_of_step(self.names, self.recipe, self.checkpoint.per_epoch, step)
         return (
@@ -81,7 +77,6 @@ class FiniteGuard(keras.callbacks.Callback):
         )
 
 
-@tf.function(reduce_retracing=True)
 def _all_finite(tensors):
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors])
 

@@ -105,6 +105,7 @@ class ProgressBar(keras.callbacks.Callback):
     def __init__(self, recipe: Recipe, total_steps: int, checkpoint: Checkpoint) -> None:
         super().__init__()
         self.recipe, self.checkpoint = recipe, checkpoint
+        self._shown = time.monotonic()
         self.bar = tqdm.tqdm(
             total=total_steps * recipe.batch_size,
             initial=checkpoint.step * recipe.batch_size,
@@ -115,8 +116,10 @@ class ProgressBar(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Moves the bar."""
-        self.bar.set_postfix(loss=f"{float(logs['loss']):.4g}", refresh=False)
+        """Moves the bar, and reads the loss no more often than it is shown."""
+        if time.monotonic() - self._shown >= self.bar.mininterval:
+            self._shown = time.monotonic()
+            self.bar.set_postfix(loss=f"{float(logs['loss']):.4g}", refresh=False)
         self.bar.update(self.recipe.batch_size)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

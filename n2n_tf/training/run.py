@@ -29,6 +29,7 @@ from n2n_tf.training.epoch_figures import Figures
 from n2n_tf.training.errors import BadStep, TrainingError
 from n2n_tf.training.final_network import FinalNetwork, SavedNetwork, optimizer_of
 from n2n_tf.training.finite_guard import FiniteGuard
+from n2n_tf.training.fused_adam import FusedAdam
 from n2n_tf.training.logs import ProgressBar, TensorBoardLog
 from n2n_tf.training.recipes import Recipe, build_network
 from n2n_tf.training.record import RunRecord, only_process
@@ -144,7 +145,7 @@ def _model(recipe):
         **more,
     )
     # XLA is left off: measured 2.3 times slower on CPUs, and one numeric path for all machines.
-    optimizer = keras.optimizers.Adam(
+    optimizer = FusedAdam(
         recipe.learning_rate,
         use_ema=recipe.ema_decay > 0,
         ema_momentum=recipe.ema_decay,
@@ -160,6 +161,14 @@ def _digest(network):
     for weight in network.get_weights():
         digest.update(weight.tobytes())
     return digest.hexdigest()
+
+
+class _Callbacks(keras.callbacks.CallbackList):
+    """Keras's own, but it does not wait for every step's losses to make them Python numbers."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
 
 
 class _Training:
@@ -205,7 +214,7 @@ class _Training:
             schedule = CosineSchedule(self.total, self._learning_rate())
         guard = FiniteGuard(self.recipe, self.images.names, self.checkpoint)
         if not self.chief:
-            self._fit_all(schedule, guard, [schedule, guard, self.checkpoint])
+            self._fit_all(schedule, [schedule, guard, self.checkpoint])
             return
         figures, saved, log = reports
         progress = ProgressBar(self.recipe, self.total, self.checkpoint)
@@ -213,7 +222,7 @@ class _Training:
         # Saved before it is reported: nothing is reported that was not kept.
         callbacks = [schedule, guard, final, figures, self.checkpoint, saved, log, progress, stop]
         with contextlib.closing(progress), stop.listening():
-            self._fit_all(schedule, guard, callbacks)
+            self._fit_all(schedule, callbacks)
 
     def _start_from(self, name):
         """Takes the weights of another model; returns what is known of it and its ancestors."""
@@ -272,18 +281,21 @@ class _Training:
     def _learning_rate(self):
         return self.recipe.learning_rate * 0.5**self.checkpoint.rollbacks
 
-    def _fit_all(self, schedule, guard, callbacks):
+    def _fit_all(self, schedule, callbacks):
         while self.checkpoint.step < self.total:
             try:
-                self._fit(callbacks)
+                self._fit_or_tell_data_lost(callbacks)
             except BadStep as bad:
                 self._roll_back(bad)
                 schedule.learning_rate = self._learning_rate()
-            except tf.errors.OpError as error:
-                if not self.images.failure:
-                    raise
-                guard.undo_unmade_step()
-                raise self._data_lost() from error
+
+    def _fit_or_tell_data_lost(self, callbacks):
+        try:
+            self._fit(callbacks)
+        except tf.errors.OpError as error:
+            if not self.images.failure:
+                raise
+            raise self._data_lost() from error
 
     def _fit(self, callbacks):
         """Fits to the end of an interrupted epoch, or else all that are left."""
@@ -297,7 +309,7 @@ class _Training:
             initial_epoch=epoch,
             epochs=epoch + 1 if done else self.recipe.epochs,
             steps_per_epoch=self.per_epoch - done,
-            callbacks=callbacks,
+            callbacks=_Callbacks(callbacks, add_history=True, model=self.model),
             verbose=0,
             shuffle=False,
         )
@@ -306,7 +318,7 @@ class _Training:
             self.checkpoint.restore(self.model, self.report)  # `fit` leaves averaged weights behind
 
     def _roll_back(self, bad):
-        batches = batches_of(self.images, self.recipe, self.per_epoch, self.checkpoint.step)
+        batches = batches_of(self.images, self.recipe, self.per_epoch, bad.step)
         pixels = np.asarray(tf.nest.flatten(next(iter(batches)))[0])
         found = f"{bad} Its noisy pixels lie in {pixels.min():.3g} .. {pixels.max():.3g}. "
         if self.conduct.on_nan == "stop" or self.checkpoint.rollbacks >= MOST_ROLLBACKS:
