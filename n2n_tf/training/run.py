@@ -45,8 +45,8 @@ class Conduct:
     Attributes:
         checkpoint_every: how often a checkpoint is written within an epoch: minutes, like "5m", or
             steps, like "200".
-        on_nan: "stop" at the first step whose loss or state is NaN or infinite, or "rollback" to
-            the last checkpoint and go on with half the learning rate, at most 5 times.
+        on_nan: "stop" if a step's loss or state is NaN or infinite, or "rollback" to the last
+            checkpoint and go on with half the learning rate, at most 5 times.
         allow_changed: whether another recipe or other data may continue the training in the folder.
 
     Raises:
