@@ -1,5 +1,7 @@
 """Adam as one kernel for each variable, and moving averages in few."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -12,7 +14,7 @@ class FusedAdam(keras.optimizers.Adam):
     moving average. Both take the same step but for rounding.
     """
 
-    def __init__(self, *args, name: str = "adam", **kwargs) -> None:
+    def __init__(self, *args: Any, name: str = "adam", **kwargs: Any) -> None:
         super().__init__(*args, name=name, **kwargs)
         if self.amsgrad:
             raise ValueError("`amsgrad` is not known to the kernel.")
