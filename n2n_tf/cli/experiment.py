@@ -8,6 +8,7 @@ The tables and figures:
   table2           methods on SIDD's raw validation blocks
   table3           the weight gamma of the regularisation: 0, 2, 8, 20
   table4           fix-location and random sub-sampler
+  table4_sidd      the same on SIDD
   figure3          panels: methods at Gaussian noise, sigma 25
   figure4          panels: methods at Poisson noise, lambda 30
   figure6          panels: the weights gamma
@@ -25,7 +26,7 @@ the same --output share training runs. To score a model that you have instead of
   n2n-experiment table1 --noise gauss25 --model neighbor2neighbor=unet_rgb_gauss25 \\
       --only noisy,bm3d,neighbor2neighbor --train_dir photos --data_dir Kodak
 
-On SIDD, --train_dir is the folder that 'n2n-sidd prepare' wrote:
+On SIDD, --train_dir is the folder that 'n2n-sidd prepare --clean' wrote:
 
   n2n-experiment table2 --budget hours --train_dir sidd_sub --sidd_dir SIDD_Validation
 
@@ -246,12 +247,16 @@ def _sidd_blocks(experiment):
     """(noisy, clean, patterns) of SIDD's validation, None if no row needs them."""
     if not any(row.noise == "none" for row in experiment.rows):
         return None
+    from n2n_tf.pipelines.sidd import files
     from n2n_tf.pipelines.sidd.blocks import block_patterns
-    from n2n_tf.pipelines.sidd.files import read_blocks
 
-    folder = pathlib.Path(SIDD_DIR.value)
-    noisy = read_blocks(folder / "ValidationNoisyBlocksRaw.mat")
-    return noisy, read_blocks(folder / "ValidationGtBlocksRaw.mat"), block_patterns()
+    noisy, clean = (
+        files.read_blocks(
+            pathlib.Path(SIDD_DIR.value) / f"Validation{kind}BlocksRaw.mat", files.BLOCKS_SHAPE
+        )
+        for kind in ("Noisy", "Gt")
+    )
+    return noisy, clean, block_patterns()
 
 
 def run() -> None:

@@ -60,6 +60,11 @@ STEP = flags.DEFINE_integer(
     "takes four times the space.",
     2,
 )
+CLEAN = flags.DEFINE_bool(
+    "clean",
+    False,
+    "prepare: cut the clean raws beside the noisy ones too, for what is learned from them.",
+)
 SCENES = flags.DEFINE_string(
     "scenes",
     None,
@@ -109,7 +114,9 @@ def prepare() -> None:
     for scene in program.progress_bar(_scene_folders(raws), desc="Cutting", unit="scene"):
         name = scene.relative_to(root).as_posix()
         if name not in record["scenes"]:
-            record["scenes"][name] = cut_sub_images(scene, folder, SIZE.value, STEP.value)
+            record["scenes"][name] = cut_sub_images(
+                scene, folder, SIZE.value, STEP.value, clean=CLEAN.value
+            )
             write_json(folder / RECORD, record)
     print(
         f"{sum(record['scenes'].values())} sub-images of {SIZE.value} x {SIZE.value} pixels from "
@@ -142,22 +149,23 @@ def _scene_folders(raws):
 
 
 def _read_record(folder):
-    """What an earlier run did: {"size", "step", "scenes": {name: sub-images written}}."""
-    fresh = {"size": SIZE.value, "step": STEP.value, "scenes": {}}
+    """What an earlier run did: {"size", "step", "clean", "scenes": {name: sub-images written}}."""
+    fresh = {"size": SIZE.value, "step": STEP.value, "clean": CLEAN.value, "scenes": {}}
     if not (folder / RECORD).exists():
         if any(folder.glob("*.npy")):
             raise FileExistsError(f"--output={folder} holds .npy files already; give another.")
         return fresh
     try:
-        record = json.loads((folder / RECORD).read_text())
-        same = all(record[key] == fresh[key] for key in ("size", "step"))
+        record = {"clean": False} | json.loads((folder / RECORD).read_text())
+        same = all(record[key] == fresh[key] for key in ("size", "step", "clean"))
         done = dict(record["scenes"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / RECORD}: damaged; give another --output.") from error
     if not same:
         raise FileExistsError(
             f"--output={folder} holds sub-images cut with --size={record['size']} "
-            f"--step={record['step']}; give another folder."
+            f"--step={record['step']}{' --clean' if record['clean'] else ', without --clean'}; "
+            "give another folder."
         )
     return fresh | {"scenes": done}
 
@@ -323,7 +331,7 @@ def _refuse_existing(file):
 
 # What each action needs and may be given; other flags are refused, lest they pass unheeded.
 ACTIONS = {
-    "prepare": (prepare, ("data_dir", "output"), ("size", "step")),
+    "prepare": (prepare, ("data_dir", "output"), ("size", "step", "clean")),
     "evaluate": (evaluate, ("data_dir", "model"), ("scenes", "output", "overwrite")),
     "submit": (submit, ("data_dir", "model", "output"), ("scenes", "format", "overwrite")),
 }

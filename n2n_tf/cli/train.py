@@ -142,8 +142,16 @@ RECIPE = [
         "--network=blind_spot_dilated); blind spots that are seen again (at seven times the cost). "
         "Single noisy images of known noise: made noisier, twice or "
         "once; Stein's estimate of the error. Two noisy images of each scene; clean images. All "
-        "from recorrupted on must know the noise, so it has to be synthetic. "
+        "from recorrupted on must know the noise, so it has to be synthetic; the last two also "
+        "take SIDD's sub-images (--channels=4 --noise=none). "
         "[neighbor2neighbor]",
+    ),
+    flags.DEFINE_enum(
+        "law",
+        None,
+        ["auto", "gauss", "poisson", "both"],
+        "Noise that a blind-spot network assumes: what --noise says, or of a level to be learned. "
+        "[auto]",
     ),
     flags.DEFINE_float(
         "tau",
@@ -231,7 +239,7 @@ def recipe_from_flags() -> Recipe:
     """
     from n2n_tf.method import FROM_NOISY_IMAGES
     from n2n_tf.pipelines.noise.synthetic import RAW_KINDS, parse_noise
-    from n2n_tf.pipelines.training.sources import holds_raws
+    from n2n_tf.pipelines.training.sources import COMPANIONS, holds_raws
     from n2n_tf.training.recipes import PRESETS, Recipe
 
     given = {holder.name: holder.value for holder in RECIPE if holder.value is not None}
@@ -253,7 +261,8 @@ def recipe_from_flags() -> Recipe:
         raise ValueError(
             "--noise=profile: takes the noise from DNG files, but --data_dir holds no raws."
         )
-    if recipe.method not in FROM_NOISY_IMAGES and noise.kind in ("none", "profile"):
+    paired = recipe.channels == 4 and noise.kind == "none" and recipe.method in COMPANIONS
+    if recipe.method not in FROM_NOISY_IMAGES and noise.kind in ("none", "profile") and not paired:
         raise ValueError(
             f"--method={recipe.method}: must know the noise, which --noise={recipe.noise} does not "
             "tell. For images that are noisy already use one of "
@@ -274,6 +283,8 @@ def open_images(recipe: Recipe) -> Images:
     from n2n_tf.pipelines.files.image_folder import ImageFolder
     from n2n_tf.pipelines.training import sources
 
+    if recipe.noise == "none" and recipe.method in sources.COMPANIONS:
+        return sources.PairedMosaics(DATA_DIR.value, sources.COMPANIONS[recipe.method])
     if recipe.channels == 4 and sources.holds_raws(DATA_DIR.value):
         return sources.RawFolder(DATA_DIR.value, f"{MODEL_DIR.value}/raw_cache")
     if recipe.channels == 4 and recipe.noise == "none":

@@ -1,12 +1,12 @@
 """One HTML page to look at what was done: before and after, the removed noise, and numbers."""
 
-import base64
 import dataclasses
 import html
 import pathlib
 
 import numpy as np
 
+from n2n_tf.denoising import compare_html
 from n2n_tf.denoising.noise_level import estimate_noise
 from n2n_tf.pipelines.files.atomic_files import atomic_file
 
@@ -56,9 +56,12 @@ class Report:
 
     def write(self) -> None:
         """Writes the page, whole or not at all; one that is there is replaced."""
+        page = _PAGE
+        for name in ("POLICY", "STYLE", "SCRIPT"):
+            page = page.replace(name, getattr(compare_html, name), 1)
         parts = "\n".join(_section(n, one) for n, one in enumerate(self._looks))
         with atomic_file(self.path, overwrite=True) as temporary:
-            temporary.write_text(_PAGE.replace("SECTIONS", parts), encoding="utf-8")
+            temporary.write_text(page.replace("SECTIONS", parts), encoding="utf-8")
 
 
 def look(name: str, before: np.ndarray, after: np.ndarray) -> Look:
@@ -130,21 +133,19 @@ def _correlation(first, second):
 
 
 def _section(number, one):
-    before, after, removed = (
-        f"data:image/jpeg;base64,{base64.b64encode(p).decode()}" for p in one.pictures
-    )
+    before, after, removed = (compare_html.data_uri(p, "jpeg") for p in one.pictures)
     rows = "".join(
         f"<tr><td>{html.escape(text)}<td class=value>{html.escape(value)}"
         for text, value in one.numbers
     )
     height, width = one.size
     return (
-        f'<section id="picture{number}"><h2>{html.escape(one.name)}</h2>\n'
+        f'<section id="picture{number}" class="compare"><h2>{html.escape(one.name)}</h2>\n'
         f"<p>{width} x {height} pixels"
         f"{', the middle is shown' if max(one.size) > LARGEST_SIDE else ''}</p>\n"
-        '<div class="controls"><label>source <input type="range" min="0" max="100" value="50" '
-        'class="slider"> result</label> <label><input type="checkbox" class="noise"> removed noise'
-        '</label> <button class="out">&minus;</button><span class="zoom">100 %</span>'
+        f'<div class="controls"><label>source {compare_html.slider("source to result")} result'
+        '</label> <label><input type="checkbox" class="noise"> removed noise</label> '
+        '<button class="out">&minus;</button><span class="zoom">100 %</span>'
         '<button class="in">+</button></div>\n'
         f'<div class="frame"><div class="stack"><img class="before" alt="source" src="{before}">'
         f'<img class="after" alt="result" src="{after}">'
@@ -155,10 +156,8 @@ def _section(number, one):
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Denoised</title>
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<link rel="icon" href="data:,">
-<style>
+POLICY
+<style>STYLE
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em; background: #fafafa; color: #222 }
 section { margin-bottom: 3em }
 h2 { margin: 0; font-size: 1.1em; overflow-wrap: anywhere }
@@ -169,28 +168,22 @@ p { margin: 0 0 .5em; color: #666 }
 .frame { overflow: auto; max-width: 100%; max-height: 80vh; background: #ddd; resize: both }
 .stack { position: relative; width: max-content }
 .stack img { display: block; image-rendering: pixelated }
-.after, .removed { position: absolute; left: 0; top: 0 }
-.after { clip-path: inset(0 0 0 50%) }
-.removed { visibility: hidden }
+.removed { position: absolute; left: 0; top: 0; visibility: hidden }
 table { margin-top: .5em; border-collapse: collapse }
 td { padding: .1em 1.5em .1em 0 } .value { text-align: right; font-variant-numeric: tabular-nums }
 </style></head><body>
 SECTIONS
 <script>
-"use strict";
+"use strict";SCRIPT
 for (const section of document.querySelectorAll("section")) {
   const find = (name) => section.querySelector("." + name);
   const images = [...section.querySelectorAll("img")];
   let zoom = 1;
-  const move = () => {
-    find("after").style.clipPath = `inset(0 0 0 ${find("slider").value}%)`;
-  };
   const scale = (factor) => {
     zoom = Math.min(16, Math.max(0.25, zoom * factor));
     for (const image of images) image.style.width = `${image.naturalWidth * zoom}px`;
     find("zoom").textContent = `${Math.round(100 * zoom)} %`;
   };
-  find("slider").addEventListener("input", move);
   find("in").addEventListener("click", () => scale(2));
   find("out").addEventListener("click", () => scale(0.5));
   find("noise").addEventListener("change", (event) => {

@@ -20,6 +20,7 @@ from n2n_tf.method.one_image import deep_image_prior, self2self
 from n2n_tf.networks.unet import SIZE_MULTIPLE, unet
 from n2n_tf.pipelines.noise.synthetic import parse_noise
 from n2n_tf.pipelines.sidd.blocks import evaluate_blocks
+from n2n_tf.pipelines.training.sources import COMPANIONS, PairedMosaics
 from n2n_tf.training.data import Images
 from n2n_tf.training.recipes import Recipe, known_law
 from n2n_tf.training.run import train
@@ -43,6 +44,7 @@ class Repeated:
         self.names = [images.names[i % len(images)] for i in range(count)]
         self.sizes = [images.sizes[i % len(images)] for i in range(count)]
         self.channels, self.root, self.skipped = images.channels, images.root, images.skipped
+        self.paired = getattr(images, "paired", False)
         self.fingerprint = f"{images.fingerprint}x{count}"
 
     def __len__(self) -> int:
@@ -106,12 +108,12 @@ def denoiser_of(row: Row, shop: Workshop, report: Callable[[str], None]) -> Imag
     if row.kind == "around":
         inner, steps = Denoiser.load(model_around(row, shop)), steps_of(row, shop.budget)
         return lambda noisy: noise2vst(inner.network, noisy, steps, inner.bare, seed=shop.seed)
-    denoise = Denoiser.load(_trained(row, shop, report))
+    trained = Denoiser.load(_trained(row, shop, report))
     if row.use == "mean":
-        return Denoiser.load(mean_network(denoise.network))
+        return Denoiser.load(mean_network(trained.network)).bare
     if row.use == "corrected":
-        return corrected(denoise, known_law(row.noise))
-    return revisible(denoise) if row.use == "revisible" else denoise
+        return corrected(trained.bare, known_law(row.noise))
+    return revisible(trained.bare) if row.use == "revisible" else trained.bare
 
 
 def steps_of(row: Row, budget: Budget) -> int:
@@ -133,6 +135,8 @@ def _trained(row, shop, report):
     if row.key in shop.models:
         return shop.models[row.key]
     images = shop.raws if row.noise == "none" else shop.photos
+    if row.noise == "none" and row.name in COMPANIONS:
+        images = PairedMosaics(images.root, COMPANIONS[row.name])
     recipe = recipe_of(row, shop.budget, shop.seed)
     count = max(1, shop.budget.steps // EPOCHS) * recipe.batch_size
     folder = shop.trainings / training_of(row, shop.budget)

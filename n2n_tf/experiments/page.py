@@ -1,20 +1,16 @@
 """An experiment's record as one HTML page that needs no other file: tables, plots, sliders."""
 
-import base64
 import html
 import pathlib
 
 import cv2
 
+from n2n_tf.denoising import compare_html
+from n2n_tf.denoising.compare_html import data_uri
 from n2n_tf.experiments import tables
 from n2n_tf.experiments.plan import NOISES, Experiment
 
 ZOOM, SCALE = 64, 4  # side of the enlarged window in pixels, and how much it is enlarged
-# Nothing is fetched from anywhere, whatever a file name or a picture may hold.
-_POLICY = (
-    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-    "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
-)
 _STYLE = """
 :root{--ink:#1d1d1f;--soft:#6b6b70;--line:#e2e2e6;--ours:#2a6fdb;--paper:#c9ccd3}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);max-width:1100px;margin:2rem auto;
@@ -25,15 +21,15 @@ td:first-child,th:first-child{text-align:left}td.paper{color:var(--soft)}
 tr.best td{font-weight:600}figure{margin:0}figcaption{font-size:.85rem;color:var(--soft)}
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(256px,1fr));gap:1rem}
 .panels img{width:100%;image-rendering:pixelated;display:block}
-.slider{position:relative;max-width:768px;margin:.5rem 0}.slider img{display:block;width:100%}
-.slider img+img{position:absolute;inset:0;clip-path:inset(0 0 0 var(--at,50%))}
-.slider input{width:100%}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
+.compare{max-width:768px;margin:1rem 0}.stack{position:relative}
+.compare img{display:block;width:100%}.slider{width:100%}
+svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
 """
 _SCRIPT = """
-document.querySelectorAll('.slider').forEach(box=>{const range=box.querySelector('input');
-const show=()=>box.style.setProperty('--at',range.value+'%');range.addEventListener('input',show);
-show();const pick=box.querySelector('select');if(pick)pick.addEventListener('change',()=>{
-box.querySelectorAll('img')[1].src=document.getElementById(pick.value).src})});
+for (const pick of document.querySelectorAll(".compare select"))
+  pick.addEventListener("change", () => {
+    pick.closest(".compare").querySelector(".after").src = document.getElementById(pick.value).src;
+  });
 """
 
 
@@ -58,9 +54,9 @@ def page(record: dict, experiment: Experiment, folder: pathlib.Path) -> str:
     parts.append(f"<p>{_text(tables.conditions(record))}</p>")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width">{_POLICY}'
-        f"<title>{_text(record['title'])}</title><style>{_STYLE}</style>"
-        f"<body>{''.join(parts)}<script>{_SCRIPT}</script></body></html>\n"
+        f'<meta name="viewport" content="width=device-width">{compare_html.POLICY}'
+        f"<title>{_text(record['title'])}</title><style>{compare_html.STYLE}{_STYLE}</style>"
+        f"<body>{''.join(parts)}<script>{compare_html.SCRIPT}{_SCRIPT}</script></body></html>\n"
     )
 
 
@@ -158,10 +154,11 @@ def _slider(shown, folder, noise):
         for name, label, _ in sources
     )
     return (
-        f'{held}<div class="slider"><img alt="noisy" src="{_whole(folder / shown[1][1])}">'
-        f'<img alt="denoised" src="{_whole(folder / sources[-1][2])}">'
-        f'<input type="range" min="0" max="100" value="50" aria-label="noisy to denoised">'
-        f'<select aria-label="denoised by">{options}</select></div>'
+        f'{held}<div class="compare"><div class="stack">'
+        f'<img alt="noisy" src="{_whole(folder / shown[1][1])}">'
+        f'<img class="after" alt="denoised" src="{_whole(folder / sources[-1][2])}"></div>'
+        f"{compare_html.slider('noisy to denoised')}"
+        f'noisy, and <select aria-label="denoised by">{options}</select></div>'
     )
 
 
@@ -182,17 +179,14 @@ def _window(path):
     top, left = ((side - ZOOM) // 2 if side > ZOOM else 0 for side in pixels.shape[:2])
     part = pixels[top : top + ZOOM, left : left + ZOOM]
     large = cv2.resize(part, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)
-    return _uri(cv2.imencode(".png", large)[1], "png")
+    return data_uri(bytes(cv2.imencode(".png", large)[1]), "png")
 
 
 def _whole(path):
     """The whole picture as a data URI: a JPEG of high quality, a tenth of the PNG's size."""
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    return _uri(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])[1], "jpeg")
-
-
-def _uri(data, kind):
-    return f"data:image/{kind};base64,{base64.b64encode(bytes(data)).decode()}"
+    jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+    return data_uri(bytes(jpeg), "jpeg")
 
 
 def _text(value):

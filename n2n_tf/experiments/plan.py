@@ -205,12 +205,22 @@ def _sidd(key, label, name="neighbor2neighbor", use="network", **fields):
 
 TABLE2 = (
     Row("noisy", "noisy", "none", "noisy"),
+    _sidd("supervised", "Baseline, N2C, U-Net", "supervised"),
+    _sidd("noise2noise", "Baseline, N2N, U-Net", "noise2noise"),
     Row("bm3d_raw", "BM3D of the four Bayer sub-images", "none", "classical", "bm3d_raw"),
-    _sidd("noise2void", "Noise2Void, U-Net", "noise2void"),
-    _sidd(
-        "laine19_mu_gauss", "Laine19-mu (Gaussian)", "laine19", "mean", network="blind_spot_unet"
+    _sidd("noise2void", "N2V, U-Net", "noise2void"),
+    *(
+        _sidd(
+            f"laine19_{use}_{law}",
+            f"Laine19-{use} ({name}), U-Net",
+            "laine19",
+            "mean" if use == "mu" else "network",
+            network="blind_spot_unet",
+            law=law,
+        )
+        for law, name in (("gauss", "Gaussian"), ("poisson", "Poisson"))
+        for use in ("mu", "pme")
     ),
-    _sidd("laine19_pme_gauss", "Laine19-pme (Gaussian)", "laine19", network="blind_spot_unet"),
     _sidd("dbsn", "DBSN", "dbsn", network="blind_spot_dilated"),
     _sidd("neighbor2neighbor_unet", "Neighbor2Neighbor, U-Net"),
     _sidd("neighbor2neighbor_rrg", "Neighbor2Neighbor, RRGs", network="rrg", features=64),
@@ -241,6 +251,15 @@ EXPERIMENTS = {
             )
         ),
         paper="table4",
+    ),
+    "table4_sidd": Experiment(
+        "Table 4, SIDD's raw blocks: sub-samplers",
+        tuple(
+            _sidd(key, label, subsampler=key)
+            for key, label in (("fixed", "fix-location"), ("random", "random"))
+        ),
+        (SIDD,),
+        "table4",
     ),
     "figure3": Experiment(
         "Figure 3: methods at Gaussian noise of sigma 25",

@@ -21,7 +21,7 @@ from n2n_tf.experiments.measure import (
     score_sidd,
     steps_of,
 )
-from n2n_tf.experiments.plan import SIDD, Experiment, Row
+from n2n_tf.experiments.plan import EXPERIMENTS, SIDD, Experiment, Row
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.files.image_files import write_image
 
@@ -60,9 +60,17 @@ def run_experiment(
         if any(_same(done, row) for done in record["rows"]):
             continue
         report(f"{row.noise}: {row.label}")
-        record["rows"] += [_measured(row, shop, sets, folder, sidd, report)]
+        rows = [*record["rows"], _measured(row, shop, sets, folder, sidd, report)]
+        record["rows"] = sorted(rows, key=_planned_place(name))
         write_json(folder / ROWS_FILE, record)
     return record
+
+
+def _planned_place(name):
+    """The order of the experiment's rows, whatever order they were measured in."""
+    planned = EXPERIMENTS[name].rows if name in EXPERIMENTS else ()
+    places = {(row.key, row.noise): place for place, row in enumerate(planned)}
+    return lambda entry: places.get((entry["key"], entry["noise"]), len(places))
 
 
 def _same(done, row):

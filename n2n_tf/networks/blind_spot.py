@@ -188,7 +188,7 @@ def _law(noisy, law):
         )
     factors = kept[law] if learned else (0.0, 0.0)
     known = (0.0, 0.0) if learned else law
-    return layers.Add(name="law")(
+    return layers.Add(dtype="float32", name="law")(
         [head(x) * ops.convert_to_tensor(factors), 0.0 * head(x) + ops.convert_to_tensor(known)]
     )
 

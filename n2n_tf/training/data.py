@@ -63,6 +63,7 @@ def batches_of(
         prepare=preparation(images.whole),
         worker=worker,
         parts=METHODS[recipe.method].batch_parts,
+        paired=getattr(images.whole, "paired", False),
     )
 
 

@@ -92,6 +92,7 @@ class Figures(keras.callbacks.Callback):
         seed = frozen_seed(self.recipe.seed, self.images.names[0])
         if prepare := preparation(self.images.whole):
             crop = prepare(crop, seed)
+        crop = crop[..., : self.recipe.channels]  # of stored pairs the noisy one
         if self.noise.kind == "profile":
             return np.asarray(crop)
         return np.asarray(add_noise(crop, self.noise, seed))

@@ -23,6 +23,8 @@ class Recipe:
         init_scale: factor on the He-normal initial weights.
         initial_model: model to start from in place of random weights, as `Denoiser.load` takes it:
             the same network with images of the same or other channels; None: none.
+        law: noise that a blind-spot network assumes: "auto", what the recipe's noise says;
+            "gauss", "poisson" or "both", of a level to be learned.
         method: name in `n2n_tf.method.METHODS`. Recorrupted images have the recipe's noise when
             they enter the network; their own is 1 / (1 + tau^2) of its variance.
         tau: of the method "recorrupted": noise added to an image, in units of its own.
@@ -59,6 +61,7 @@ class Recipe:
     features: int = 48
     init_scale: float = 0.1
     initial_model: str | None = None
+    law: str = "auto"
     method: str = "neighbor2neighbor"
     tau: float = 1.0
     subsampler: str = "random"
@@ -148,7 +151,9 @@ def build_network(recipe: Recipe) -> keras.Model:
             f"Unknown network {recipe.network!r}: it must be one of {', '.join(NETWORKS)}."
         )
     build = NETWORKS[recipe.network][0]
-    more = {"law": law_for(recipe.noise)} if recipe.network in BUILDERS else {}
+    more = {}
+    if recipe.network in BUILDERS:
+        more = {"law": law_for(recipe.noise) if recipe.law == "auto" else recipe.law}
     return build(recipe.channels, features=recipe.features, init_scale=recipe.init_scale, **more)
 
 

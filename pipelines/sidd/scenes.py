@@ -180,6 +180,7 @@ def cut_sub_images(
     size: int = 512,
     step: int = 256,
     without: Container[str] = HELD_OUT_SCENES,
+    clean: bool = False,
 ) -> int:
     """Cuts all noisy images below `root` into RGGB sub-images, float32 .npy files.
 
@@ -193,9 +194,10 @@ def cut_sub_images(
         root, without: as in `list_noisy`.
         folder: receives 0013_NOISY_RAW_010_s001.npy, ...; each appears once it is complete.
         size, step: pixels of the mosaic, even.
+        clean: whether the clean images beside them are cut as well, to 0013_GT_RAW_010_s001.npy.
 
     Returns:
-        The number of files written.
+        The number of noisy sub-images written.
 
     Raises:
         SiddError: as `list_noisy` and `read_rggb`.
@@ -203,12 +205,20 @@ def cut_sub_images(
     Path(folder).mkdir(parents=True, exist_ok=True)
     written = 0
     for path in list_noisy(root, without):
-        for index, part in enumerate(sub_images(read_rggb(path), size, step), start=1):
-            target = Path(folder) / f"{path.stem}_s{index:03d}.npy"
-            with atomic_file(target, overwrite=True) as temporary, open(temporary, "wb") as file:
-                np.save(file, part)
-            written += 1
+        if clean:
+            _cut(_beside(path, "GT"), folder, size, step)
+        written += _cut(path, folder, size, step)
     return written
+
+
+def _cut(path, folder, size, step):
+    """Cuts one raw image -> number of sub-images."""
+    parts = list(sub_images(read_rggb(path), size, step))
+    for index, part in enumerate(parts, start=1):
+        target = Path(folder) / f"{path.stem}_s{index:03d}.npy"
+        with atomic_file(target, overwrite=True) as temporary, open(temporary, "wb") as file:
+            np.save(file, part)
+    return len(parts)
 
 
 def _beside(path, kind):

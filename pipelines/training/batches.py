@@ -39,6 +39,7 @@ def training_batches(
     prepare: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     worker: tf.distribute.InputContext | None = None,
     parts: str = "noisy",
+    paired: bool = False,
 ) -> tf.data.Dataset:
     """Endless batches of noisy crops, continuing at any step.
 
@@ -66,6 +67,8 @@ def training_batches(
         parts: "noisy": noisy crops alone. Or pairs, "noisy_clean" with the clean crop,
             "noisy_noisy" with a second noise of the same level, "noisy_law" with shot and read
             variance of the noise, float32 [batch_size, 2].
+        paired: bool, whether crops hold two images of each place, channels of the first first; then
+            those are the pairs, and there is no noise to be added.
 
     Returns:
         `tf.data.Dataset` of float32 [batch_size, patch_size, patch_size, channels], not clipped;
@@ -104,7 +107,11 @@ def training_batches(
         crop_seed, flip_seed, noise_seed = tf.unstack(tf.random.split(sample_seed, 3, alg="philox"))
         window = crop_window(sizes[index], size, crop_seed)
         crop = tf.numpy_function(images.crop, [index, *window], tf.float32, stateful=False)
-        crop = tf.ensure_shape(crop, (None, None, images.channels))
+        crop = tf.ensure_shape(crop, (None, None, images.channels * (2 if paired else 1)))
+        if paired:
+            noisy, crop = tf.split(crop, 2, axis=-1)
+            noisy = finished(noisy, flip_seed)
+            return noisy if parts == "noisy" else (noisy, finished(crop, flip_seed))
         if frozen:  # the noise that this place of the image has for good
             noise_seed, place = noise_seeds[index], window[:2]
         else:

@@ -7,6 +7,7 @@ pixels, `crop(index, top, left, height, width)` in cells. Planes are R, G1, G2, 
 import hashlib
 import os
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,15 @@ from n2n_tf.pipelines.raw.bayer import pack
 from n2n_tf.pipelines.raw.cache import RawCache, list_raws
 from n2n_tf.pipelines.raw.frame import RawFileError
 from n2n_tf.pipelines.raw.unprocess import raw_planes_of_photo
+
+# Sub-images of SIDD are 0013_NOISY_RAW_010_s001.npy, 0013_GT_RAW_010_s001.npy.
+_CLEAN = re.compile(r"(^|_)GT_RAW_\d{3}_s\d+\.npy$")
+_FRAME = re.compile(r"(NOISY_RAW_)(\d{3})(_s\d+\.npy)$")
+_NO_COMPANION = {
+    "clean": "has no clean sub-image beside it; cut them with 'n2n-sidd prepare --clean'.",
+    "noisy": "is of the only exposure of its scene; two noisy images of each are needed.",
+}
+COMPANIONS = {"supervised": "clean", "noise2noise": "noisy"}  # of methods that learn from pairs
 
 
 def holds_raws(folder: str | os.PathLike) -> bool:
@@ -82,7 +92,8 @@ class RawFolder:
 class MosaicFolder:
     """Mosaics stored as `.npy` files, float [H, W] in RGGB phase, as the SIDD cutter writes them.
 
-    Arguments and attributes are those of `RawFolder`; files are mapped, not read.
+    Arguments and attributes are those of `RawFolder`; files are mapped, not read. SIDD's clean
+    sub-images, by their names, are left alone.
 
     Raises:
         RawFileError: if the folder holds none, or one of another kind.
@@ -92,7 +103,7 @@ class MosaicFolder:
 
     def __init__(self, root: str | os.PathLike) -> None:
         self.root = pathlib.Path(root)
-        self._paths = files_below(root, [".npy"])
+        self._paths = [p for p in files_below(root, [".npy"]) if not _CLEAN.search(p.name)]
         if not self._paths:
             raise RawFileError(why_none(root, "camera raw and no mosaic", [".npy"]))
         self.names = [p.relative_to(self.root).as_posix() for p in self._paths]
@@ -105,7 +116,10 @@ class MosaicFolder:
         return len(self._paths)
 
     def _mosaic(self, index):
-        path = self._paths[index]
+        return self._mapped(self._paths[index])
+
+    @staticmethod
+    def _mapped(path):
         try:
             mosaic = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -118,6 +132,46 @@ class MosaicFolder:
         """float32 [height, width, 4]."""
         window = self._mosaic(index)[2 * top : 2 * (top + height), 2 * left : 2 * (left + width)]
         return pack(np.asarray(window, np.float32), "RGGB")
+
+
+class PairedMosaics(MosaicFolder):
+    """Noisy sub-images of SIDD with what is learned from them: crops hold both, 8 planes.
+
+    Args:
+        root: folder that `n2n-sidd prepare` wrote.
+        companion: "clean", `0013_GT_RAW_010_s001.npy` of `0013_NOISY_RAW_010_s001.npy`; or
+            "noisy", the same place in the scene's other exposure, `0013_NOISY_RAW_011_s001.npy`.
+
+    Raises:
+        RawFileError: as `MosaicFolder`; and naming the first sub-image without a companion.
+    """
+
+    paired = True
+
+    def __init__(self, root, companion):
+        super().__init__(root)
+        find = _clean_of if companion == "clean" else self._other_exposure
+        self._companions = [find(path) for path in self._paths]
+        for path, other in zip(self._paths, self._companions, strict=True):
+            if other is None or not other.exists():
+                raise RawFileError(f"{path}: {_NO_COMPANION[companion]}")
+
+    def _other_exposure(self, path):
+        frames = sorted(path.parent.glob(_FRAME.sub(r"\g<1>*\3", path.name)))
+        return frames[(frames.index(path) + 1) % len(frames)] if len(frames) > 1 else None
+
+    def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """float32 [height, width, 8]: the noisy planes, then the companion's."""
+        own, path = super().crop(index, top, left, height, width), self._companions[index]
+        mosaic = self._mapped(path)
+        if mosaic.shape != self._mosaic(index).shape:
+            raise RawFileError(f"{path}: is {mosaic.shape}, not as large as {self._paths[index]}.")
+        window = mosaic[2 * top : 2 * (top + height), 2 * left : 2 * (left + width)]
+        return np.concatenate([own, pack(np.asarray(window, np.float32), "RGGB")], axis=-1)
+
+
+def _clean_of(path):
+    return path.with_name(path.name.replace("NOISY_RAW", "GT_RAW"))
 
 
 class PhotosAsRaw:

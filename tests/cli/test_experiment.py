@@ -1,12 +1,16 @@
 """n2n-experiment: what it refuses, in one line; a whole one is in tests/experiments."""
 
+import json
 import signal
 
 import numpy as np
 import pytest
+import scipy.io
 from programs import run
+from sidd_samples import write_scene
 
 from n2n_tf.pipelines.files.image_files import write_image
+from n2n_tf.pipelines.sidd import files
 
 CASES = {
     "no experiment": ([], "No experiment: name one of table1, table2, table3"),
@@ -63,3 +67,32 @@ def test_nothing_to_train_on_is_told_before_anything_begins(capsys, monkeypatch,
     ended = run(capsys, monkeypatch, "experiment", "table3", "--data_dir=Kodak")
     assert (ended.status, ended.err.count("\n")) == (1, 1)
     assert "--train_dir: must name a folder of clean photographs" in ended.err
+
+
+@pytest.mark.slow
+def test_table_2_from_sidds_files_to_its_rows(capsys, monkeypatch, tmp_path):
+    """Miniatures of SIDD's files."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "BLOCKS_SHAPE", (40, 1, 32, 32))
+    write_scene(tmp_path / "Data", size=(64, 64))
+    prepared = run(
+        capsys, monkeypatch, "sidd", "prepare", "--data_dir=Data", "--output=sub", "--size=60",
+        "--clean",
+    )  # fmt: skip
+    assert prepared.status == 0, prepared.err
+    rng = np.random.default_rng(2)
+    clean = rng.uniform(0.1, 0.5, (40, 1, 1, 1)) * np.ones((1, 1, 32, 32))
+    (tmp_path / "blocks").mkdir()
+    for name, blocks in (("Noisy", clean + rng.normal(0, 0.02, clean.shape)), ("Gt", clean)):
+        file = tmp_path / f"blocks/Validation{name}BlocksRaw.mat"
+        scipy.io.savemat(file, {f"Validation{name}BlocksRaw": np.float32(blocks)})
+    arguments = ["table2", "--budget=smoke", "--steps=10", "--train_dir=sub", "--sidd_dir=blocks"]
+    rows = "noisy,supervised,noise2noise"
+    ended = run(capsys, monkeypatch, "experiment", *arguments, f"--only={rows}")
+    assert ended.status == 0, ended.err
+    record = json.loads((tmp_path / "experiments/table2/rows.json").read_text())
+    assert [row["key"] for row in record["rows"]] == rows.split(",")
+    for row in record["rows"]:
+        assert "missing" not in row and np.isfinite(row["sets"]["SIDD validation"]["psnr"]), row
+    assert "| Baseline, N2C, U-Net |" in ended.out and "| 51.19 / 0.991 |" in ended.out
+    assert record["rows"][2]["recipe"]["method"] == "noise2noise"

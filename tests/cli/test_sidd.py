@@ -13,9 +13,10 @@ import pytest
 import scipy.io
 from sidd_samples import COLOURS, S6_SCENE, mosaic_of, write_scene
 
+from n2n_tf.pipelines.raw.frame import RawFileError
 from n2n_tf.pipelines.sidd import files as sidd_files
 from n2n_tf.pipelines.sidd import scenes as sidd_scenes
-from n2n_tf.pipelines.training.sources import MosaicFolder
+from n2n_tf.pipelines.training.sources import MosaicFolder, PairedMosaics
 
 SHAPE = (40, 2, 16, 16)
 PATTERNS = [sidd_scenes.parse_scene(name).pattern for name in sidd_scenes.HELD_OUT_SCENES]
@@ -131,6 +132,29 @@ def test_prepare_cuts_what_the_training_reads(program, tmp_path):
     for index in range(24):
         planes = folder.crop(index, 0, 0, 3, 3)
         np.testing.assert_array_equal(planes, np.broadcast_to(expected, (3, 3, 4)))
+
+
+def test_prepare_cuts_the_clean_raws_too_and_both_exposures_are_pairs(program, tmp_path):
+    write_data(tmp_path)
+    assert prepare(program, "--clean").status == 0
+    assert len(list((tmp_path / "sub").glob("*.npy"))) == 48
+    assert len(MosaicFolder("sub")) == 24  # the noisy ones
+    expected = np.float32([COLOURS[name] for name in ("R", "G1", "G2", "B")])
+    for companion, noise in (("clean", 0.0), ("noisy", 0.01)):
+        pairs = PairedMosaics("sub", companion)
+        both = pairs.crop(7, 1, 0, 2, 3)
+        np.testing.assert_array_equal(both[1, 2, :4], expected + np.float32(0.01))
+        np.testing.assert_array_equal(both[1, 2, 4:], expected + np.float32(noise))
+    other = pathlib.Path(pairs._companions[0]).name  # of the scene's other exposure, one place
+    assert (pairs.names[0], other) == ("0001_NOISY_RAW_010_s001.npy", "0001_NOISY_RAW_011_s001.npy")
+    assert "--size=6 --step=6 --clean" in prepare(program).err
+    (tmp_path / "sub" / "0001_GT_RAW_011_s002.npy").unlink()
+    with pytest.raises(RawFileError, match=r"_011_s002\.npy: has no clean sub-image.*--clean"):
+        PairedMosaics("sub", "clean")
+    for path in (tmp_path / "sub").glob("0013_NOISY_RAW_011*"):
+        path.unlink()
+    with pytest.raises(RawFileError, match=r"0013_.*_010_s001\.npy: is of the only exposure"):
+        PairedMosaics("sub", "noisy")
 
 
 def test_prepare_continues_and_never_cuts_a_scene_twice(program, tmp_path):

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.evaluation.protocol import SEED, average, evaluate
 from n2n_tf.experiments import run as run_module
 from n2n_tf.experiments.measure import EPOCHS, Repeated, Workshop, model_around
@@ -166,6 +167,10 @@ def test_a_given_model_is_scored_and_not_trained(shop, tmp_path):
     assert record["rows"][0]["model"] == "mobile_rgb_gauss5_50"
     figures = record["rows"][0]["sets"]["Kodak"]
     assert figures["psnr"] > figures["psnr_noisy"] + 4
+    bare = Denoiser.load("mobile_rgb_gauss5_50").bare  # the network alone, as n2n-evaluate has it
+    stream = np.random.RandomState(SEED)
+    expected = average(evaluate(bare, SETS["Kodak"][:1], parse_noise("gauss25"), stream))
+    assert figures["psnr"] == pytest.approx(expected["psnr"], abs=1e-6)
 
 
 def test_a_row_around_a_model_says_which(shop, tmp_path):

@@ -8,6 +8,7 @@ from scalar_networks import ALONE, compiled, line
 
 from n2n_tf.method.blind_spot import BlindSpot, mean_network, negative_log_likelihood, parts_of
 from n2n_tf.networks.blind_spot import LEAST, blind_spot_dilated
+from n2n_tf.training.recipes import Recipe, build_network
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -77,6 +78,21 @@ def test_it_learns_the_noise_of_flat_images():
     assert model.evaluate(noisy, np.float32(clean), verbose=0, return_dict=True)["psnr"] > max(
         22.0, before
     )
+
+
+@pytest.mark.parametrize(("law", "nothing"), [("gauss", 0), ("poisson", 1)])
+def test_a_recipe_says_which_noise_is_assumed_and_mixed_precision_keeps_it_float32(law, nothing):
+    recipe = Recipe("none", network="blind_spot_dilated", channels=4, features=4, law=law)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        network = build_network(recipe)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    mean, factor, law = parts_of(network)(np.full((1, 8, 8, 4), 0.3, np.float32))
+    assert {part.dtype for part in (mean, factor, law)} == {tf.float32}
+    assert law[0, 0, 0, nothing] == 0 and law[0, 0, 0, 1 - nothing] > 0
+    model = compiled(BlindSpot, network)
+    assert np.isfinite(model.loss_of(tf.fill((1, 8, 8, 4), 0.3), None, ALONE))
 
 
 def test_another_network_is_refused():

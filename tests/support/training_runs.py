@@ -1,5 +1,6 @@
 """Small training runs that several tests share."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from n2n_tf import networks
+from n2n_tf.pipelines.files.image_files import write_image
 from n2n_tf.training import run
 from n2n_tf.training.recipes import Recipe
 from n2n_tf.training.run import Conduct, train
@@ -35,6 +38,21 @@ RECIPE = Recipe(
     crops_per_image=4,
     learning_rate=1e-2,
 )
+
+
+@contextlib.contextmanager
+def network_two():
+    """Recipes may name the network "two"."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(networks.NETWORKS, "two", (two_convolutions, 1, 2))
+        yield
+
+
+def write_random_images(folder):
+    """Five small gray images of nothing."""
+    for i, noisy in enumerate(np.random.default_rng(1).random((5, 48, 40, 1))):
+        write_image(folder / f"{i}.png", np.uint8(255 * noisy))
+    return folder
 
 
 class Stop(Exception):

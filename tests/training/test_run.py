@@ -18,6 +18,7 @@ from training_runs import (
     assert_same_end,
     events,
     final_state,
+    network_two,
     stopped_after,
     two_convolutions,
 )
@@ -46,8 +47,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(photos, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(networks.NETWORKS, "two", (two_convolutions, 1, 2))
+    with network_two():
         model_dir = tmp_path_factory.mktemp("whole")
         train(RECIPE, ImageFolder(photos, channels=1), model_dir, report=lambda line: None)
     return model_dir

@@ -99,3 +99,20 @@ def test_log_levels_come_as_often_in_every_octave():
     octaves = np.bincount(np.floor(-np.log2(law[:, 1] ** 0.5)).astype(int), minlength=4)
     assert octaves.sum() == 400 and len(octaves) == 4
     assert np.abs(octaves - 100).max() < 35  # four standard deviations
+
+
+def test_pairs_that_are_stored_get_no_noise_and_are_turned_alike():
+    class Stored(Plain):
+        def crop(self, *window):
+            image = Plain.crop(self, *window)
+            return np.concatenate([image, image + 0.5], axis=-1)
+
+    settings = {"frozen": False, "patch_size": SIDE, "seed": 3, "augment": True}
+    dataset = training_batches(
+        Stored(), parse_noise("none"), parts="noisy_clean", paired=True, **settings
+    )
+    noisy, clean = next(dataset.as_numpy_iterator())
+    assert noisy.shape == clean.shape == (4, SIDE, SIDE, 3)
+    np.testing.assert_allclose(clean, noisy + 0.5, atol=1e-6)
+    _, plain = batch(RANGE, "noisy_clean")
+    np.testing.assert_array_equal(noisy, plain)  # the same places as without pairs

@@ -5,10 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from training_runs import SHORT, events, final_state, two_convolutions
+from training_runs import SHORT, events, final_state, network_two, write_random_images
 
-from n2n_tf import networks
-from n2n_tf.pipelines.files.image_files import write_image
 from n2n_tf.pipelines.files.image_folder import ImageFolder
 from n2n_tf.pipelines.training.holdout import Subset, choose_held_out
 from n2n_tf.training.recipes import PRESETS
@@ -17,17 +15,13 @@ from n2n_tf.training.run import TrainingError, train
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_network():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(networks.NETWORKS, "two", (two_convolutions, 1, 2))
+    with network_two():
         yield
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    for i, noisy in enumerate(np.random.default_rng(1).random((5, 48, 40, 1))):
-        write_image(folder / f"{i}.png", np.uint8(255 * noisy))
-    return folder
+    return write_random_images(tmp_path_factory.mktemp("photos"))
 
 
 NAMES = [f"{i:03d}.png" for i in range(100)]
