@@ -104,7 +104,7 @@ RECIPE = [
         None,
         "unet, as in the paper; unet_residual, better in short runs; "
         "unet_mobile; unet_bias_free; rrg, the paper's second for raw; blind_spot_unet, "
-        "blind_spot_dilated. [unet]",
+        "blind_spot_dilated, and both with _residual, better in short runs. [unet]",
     ),
     flags.DEFINE_integer(
         "channels",

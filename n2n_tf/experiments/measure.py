@@ -17,6 +17,7 @@ from n2n_tf.method.blind_spot import mean_network
 from n2n_tf.method.noise2vst import noise2vst
 from n2n_tf.method.noisier2noise import corrected
 from n2n_tf.method.one_image import deep_image_prior, self2self
+from n2n_tf.networks.blind_spot import BUILDERS
 from n2n_tf.networks.unet import SIZE_MULTIPLE, unet
 from n2n_tf.pipelines.noise.synthetic import parse_noise
 from n2n_tf.pipelines.sidd.blocks import evaluate_blocks
@@ -79,6 +80,9 @@ class Workshop:
 def recipe_of(row: Row, budget: Budget, seed: int = 0) -> Recipe:
     """Everything that decides the row's training."""
     fields = dict(budget.recipe) | dict(row.recipe) | {"epochs": EPOCHS, "seed": seed}
+    short = dict(budget.recipe).get("network", "").endswith("_residual")
+    if short and f"{fields['network']}_residual" in BUILDERS:  # blind-spot networks need it too
+        fields["network"] += "_residual"
     return Recipe(row.noise, method=row.name, **fields)
 
 

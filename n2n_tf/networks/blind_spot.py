@@ -21,6 +21,8 @@ Source: Laine et al., "High-Quality Self-Supervised Deep Image Denoising", NeurI
 network is left out.
 """
 
+import functools
+
 import keras
 from keras import layers, ops
 
@@ -28,6 +30,8 @@ from n2n_tf.networks.unet import he_normal
 
 SIZE_MULTIPLE = {"blind_spot_unet": 32, "blind_spot_dilated": 1}
 HALO = {"blind_spot_unet": 192, "blind_spot_dilated": 48}
+for _of_name in (SIZE_MULTIPLE, HALO):
+    _of_name |= {f"{name}_residual": pixels for name, pixels in _of_name.items()}
 LEVELS = 5
 MODULES = 6  # of the dilated network, in each of its two branches
 LEAST = 1e-6  # variance that is always there: noise of 0.26 on the 0..255 scale
@@ -36,7 +40,11 @@ Law = tuple[float, float] | str
 
 
 def blind_spot_unet(
-    channels: int = 3, features: int = 48, init_scale: float = 1.0, law: Law = "gauss"
+    channels: int = 3,
+    features: int = 48,
+    init_scale: float = 1.0,
+    law: Law = "gauss",
+    residual: bool = False,
 ) -> keras.Model:
     """Builds Laine's network as a functional Keras model.
 
@@ -46,11 +54,13 @@ def blind_spot_unet(
         init_scale: factor on He-normal initial kernels.
         law: (shot, read) of known noise of the variance shot * x + read, images in [0, 1]; or what
             is learned: "gauss" (read), "poisson" (shot), "both".
+        residual: add the mean of the four pixels beside each one to its mean. Not in the paper:
+            the network then begins near a blur, which short training runs need.
 
     Returns:
-        `keras.Model` named "blind_spot_unet": float [batch, height, width, channels] in nominal
-        range [0, 1] -> posterior mean of the same shape, float32. Height and width must be
-        multiples of 32 pixels.
+        `keras.Model` named "blind_spot_unet", or "blind_spot_unet_residual": float [batch, height,
+        width, channels] in nominal range [0, 1] -> posterior mean of the same shape, float32.
+        Height and width must be multiples of 32 pixels.
     """
     noisy = keras.Input((None, None, channels), name="noisy")
     half_plane = _half_plane(channels, features, init_scale)
@@ -60,11 +70,16 @@ def blind_spot_unet(
         seen = _moved_down(seen)  # rows above it, not its own
         parts.append(ops.rot90(seen, -turns, axes=(1, 2)))
     x = layers.Concatenate(name="surroundings")(parts)
-    return _with_head(noisy, x, 4 * 2 * features, init_scale, law, "blind_spot_unet")
+    name = "blind_spot_unet_residual" if residual else "blind_spot_unet"
+    return _with_head(noisy, x, 4 * 2 * features, init_scale, law, residual, name)
 
 
 def blind_spot_dilated(
-    channels: int = 3, features: int = 48, init_scale: float = 1.0, law: Law = "gauss"
+    channels: int = 3,
+    features: int = 48,
+    init_scale: float = 1.0,
+    law: Law = "gauss",
+    residual: bool = False,
 ) -> keras.Model:
     """Builds a dilated blind-spot network; arguments and results as of `blind_spot_unet`.
 
@@ -83,7 +98,8 @@ def blind_spot_dilated(
             x = layers.Add(name=f"{name}_m{module}")([x, inner])
         parts.append(x)
     x = layers.Concatenate(name="surroundings")(parts)
-    return _with_head(noisy, x, 2 * features, init_scale, law, "blind_spot_dilated")
+    name = "blind_spot_dilated_residual" if residual else "blind_spot_dilated"
+    return _with_head(noisy, x, 2 * features, init_scale, law, residual, name)
 
 
 def _around(image, size, name):
@@ -135,14 +151,27 @@ def _moved_down(x):
     return layers.Cropping2D(((0, 1), (0, 0)))(layers.ZeroPadding2D(((1, 0), (0, 0)))(x))
 
 
-def _with_head(noisy, x, width, init_scale, law, name):
+def _beside(image):
+    """The mean of the four pixels beside each one; mirrored beyond the border."""
+    wide = ops.pad(image, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="reflect")
+    columns = wide[:, :-2, 1:-1] + wide[:, 2:, 1:-1]
+    return (columns + wide[:, 1:-1, :-2] + wide[:, 1:-1, 2:]) / 4
+
+
+def _with_head(noisy, x, width, init_scale, law, residual, name):
     """1x1 convolutions, and from mean, covariance and noise the posterior mean."""
     channels = noisy.shape[-1]
     x = _conv(width, "nin_a", init_scale, 1)(x)
     x = _conv(max(width // 4, 4 * channels), "nin_b", init_scale, 1)(x)
     mean = layers.Conv2D(
-        channels, 1, kernel_initializer=he_normal(0.1 * init_scale), dtype="float32", name="mean"
+        channels,
+        1,
+        kernel_initializer=he_normal(0.1 * init_scale),
+        dtype="float32",
+        name="correction" if residual else "mean",
     )(x)
+    if residual:
+        mean = layers.Add(dtype="float32", name="mean")([_beside(noisy), mean])
     factor = layers.Conv2D(
         channels**2,
         1,
@@ -205,4 +234,9 @@ def _conv(filters, name, init_scale, size=3, activation=True, dilation=1):
     )
 
 
-BUILDERS = {"blind_spot_unet": blind_spot_unet, "blind_spot_dilated": blind_spot_dilated}
+BUILDERS = {
+    "blind_spot_unet": blind_spot_unet,
+    "blind_spot_dilated": blind_spot_dilated,
+    "blind_spot_unet_residual": functools.partial(blind_spot_unet, residual=True),
+    "blind_spot_dilated_residual": functools.partial(blind_spot_dilated, residual=True),
+}

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from n2n_tf.method.blind_spot import mean_network
 from n2n_tf.model_files.keras_file import load_network
-from n2n_tf.networks.blind_spot import HALO, blind_spot_dilated, blind_spot_unet
+from n2n_tf.networks.blind_spot import BUILDERS, HALO, blind_spot_dilated, blind_spot_unet
 
 
 def built(build, channels=2):
@@ -16,7 +16,7 @@ def built(build, channels=2):
     return build(channels=channels, features=4, law=(0.01, 0.01))
 
 
-@pytest.mark.parametrize("build", [blind_spot_unet, blind_spot_dilated])
+@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
 @pytest.mark.parametrize("place", [(31, 32), (0, 0), (63, 40)])
 def test_a_pixel_is_not_seen_where_it_lies_but_those_around_are(build, place, rng):
     mean = mean_network(built(build))
