@@ -18,8 +18,8 @@ padding:0 1rem}h1{font-size:1.6rem}h2{margin-top:2.5rem;font-size:1.2rem}
 p{color:var(--soft)}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
 td,th{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 td:first-child,th:first-child{text-align:left}td.paper{color:var(--soft)}
-tr.best td{font-weight:600}figure{margin:0}figcaption{font-size:.85rem;color:var(--soft)}
-.panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(256px,1fr));gap:1rem}
+figure{margin:1.5rem 0 0}figcaption{font-size:.85rem;color:var(--soft)}
+.panels{margin-top:1.5rem;display:grid;grid-template-columns:repeat(auto-fill,minmax(256px,1fr));gap:1rem}
 .panels img{width:100%;image-rendering:pixelated;display:block}
 .compare{max-width:768px;margin:1rem 0}.stack{position:relative}
 .compare img{display:block;width:100%}.slider{width:100%}
@@ -47,10 +47,10 @@ def page(record: dict, experiment: Experiment, folder: pathlib.Path) -> str:
     parts = [f"<h1>{_text(record['title'])}</h1>", f"<p>{_text(tables.caption(record))}</p>"]
     for noise in tables.noises(record):
         parts.append(f"<h2>{_text(NOISES.get(noise, noise))}</h2>")
-        parts.append(_panels(record, noise, folder))
         if not experiment.panels:
             parts += [_table(record, experiment, noise), _plot(record, experiment, noise)]
-        parts.append(_ceilings(noise, tables.sets_of(record)))
+            parts.append(_ceilings(noise, tables.sets_of(record)))
+        parts.append(_panels(record, noise, folder))
     parts.append(f"<p>{_text(tables.conditions(record))}</p>")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8">'
@@ -137,26 +137,29 @@ def _panels(record, noise, folder):
         f"</figcaption></figure>"
         for label, file in shown
     )
-    return f'<div class="panels">{panels}</div>{_slider(shown, folder, noise)}'
+    scores = [row["pictures"]["psnr"] for row in rows if row["kind"] != "noisy"]
+    best = scores.index(max(scores)) if scores else 0
+    return f'<div class="panels">{panels}</div>{_slider(shown, best, folder, noise)}'
 
 
-def _slider(shown, folder, noise):
+def _slider(shown, best, folder, noise):
     """The whole photograph: noisy on the left, one of the denoised on the right."""
     choices = shown[2:] or shown[:1]
     sources = [(f"{noise}-{i}", label, file) for i, (label, file) in enumerate(choices)]
+    name, _, first = sources[best if shown[2:] else 0]
     held = "".join(
-        f'<img hidden id="{_text(name)}" alt="" src="{_whole(folder / file)}">'
-        for name, _, file in sources
+        f'<img hidden id="{_text(value)}" alt="" src="{_whole(folder / file)}">'
+        for value, _, file in sources
     )
     options = "".join(
-        f'<option value="{_text(name)}"{" selected" if name == sources[-1][0] else ""}>'
+        f'<option value="{_text(value)}"{" selected" if value == name else ""}>'
         f"{_text(label)}</option>"
-        for name, label, _ in sources
+        for value, label, _ in sources
     )
     return (
         f'{held}<div class="compare"><div class="stack">'
         f'<img alt="noisy" src="{_whole(folder / shown[1][1])}">'
-        f'<img class="after" alt="denoised" src="{_whole(folder / sources[-1][2])}"></div>'
+        f'<img class="after" alt="denoised" src="{_whole(folder / first)}"></div>'
         f"{compare_html.slider('noisy to denoised')}"
         f'noisy, and <select aria-label="denoised by">{options}</select></div>'
     )
