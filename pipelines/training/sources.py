@@ -148,7 +148,7 @@ class PairedMosaics(MosaicFolder):
 
     paired = True
 
-    def __init__(self, root, companion):
+    def __init__(self, root: str | os.PathLike, companion: str) -> None:
         super().__init__(root)
         find = _clean_of if companion == "clean" else self._other_exposure
         self._companions = [find(path) for path in self._paths]
