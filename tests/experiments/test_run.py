@@ -100,7 +100,7 @@ class Balanced(html.parser.HTMLParser):
         self.open = []
 
     def handle_starttag(self, tag, attrs):
-        if tag not in ("meta", "img", "input", "rect"):
+        if tag not in ("meta", "link", "img", "input", "rect"):
             self.open.append(tag)
         if tag == "img":
             assert dict(attrs)["src"].startswith("data:image/")
