@@ -18,6 +18,17 @@ def available_processors() -> int:
     return max(1, math.ceil(min(count, processor_quota())))
 
 
+def computes_in_bfloat16(root: pathlib.Path | str = "/") -> bool:
+    """Whether the processor multiplies numbers of 16 bits (bfloat16) itself: AVX-512 or AMX.
+
+    Args:
+        root: where the file system begins. Where there is no proc/cpuinfo, the answer is no.
+    """
+    lines = _lines(pathlib.Path(root) / "proc/cpuinfo")
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
 def processor_quota(root: pathlib.Path | str = "/") -> float:
     """Processors' worth of time that the control groups of this process give it.
 

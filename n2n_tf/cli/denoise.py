@@ -36,9 +36,12 @@ cannot be kept. In an output folder, files keep their names and their subfolders
 overwritten without --overwrite, and no input ever is.
 """
 
+import concurrent.futures
+import contextlib
 import functools
 import pathlib
 import sys
+import threading
 import time
 
 import tqdm
@@ -236,31 +239,51 @@ def _report():
 
 
 def _denoise_all(model_for, pairs, naming, summary, report, law):
-    """Denoises file after file; one that fails does not stop the others.
+    """Denoises the files; one that fails does not stop the others.
 
     Returns:
         int, of how many the noise was assumed.
     """
-    assumed = 0
-    sizes = [_megapixels(source) for source, _ in pairs]
-    with program.progress_bar(
-        total=sum(sizes), unit="MP", disable=len(pairs) < 2, bar_format=_BAR
-    ) as bar:
-        for (source, target), size in zip(pairs, sizes, strict=True):
-            bar.set_postfix_str(source.name, refresh=False)
-            begun = time.monotonic()
-            try:
-                told = []
-                how = {"noise": law, "strength": STRENGTH.value, "tell": _into(told)}
-                quiet = len(pairs) > 1
-                done = _denoise_file(model_for, source, target, naming, report, quiet, how, told)
-                summary.done(source, target, *done, time.monotonic() - begun)
-                assumed += any(law.assumed for law, _ in told)
-            except program.expected_errors() as error:
-                text = program.error_text(error).removeprefix(f"{source}: ")
-                summary.failed(source, text)
-            bar.update(size)
-    return assumed
+    from n2n_tf.denoising.batch import overlapped
+
+    sizes, quiet, finished, assumed = [_megapixels(s) for s, _ in pairs], len(pairs) > 1, {}, []
+
+    def work(pair, go_on):
+        told, looks, begun = [], [], time.monotonic()
+        how = {"noise": law, "strength": STRENGTH.value, "tell": _into(told)}
+        watch = (lambda *look: looks.append(look)) if report else None
+        done = _denoise_file(model_for, *pair, naming, watch, quiet, go_on, how, told)
+        finished[pair] = *done, time.monotonic() - begun, told, looks
+
+    def tell(pair):
+        megapixels, notes, seconds, told, looks = finished.pop(pair)
+        if notes:
+            tqdm.tqdm.write(f"{pair[0]}: {'; '.join(notes)}.", file=sys.stderr)
+        for look in looks:
+            report.add(*look)
+        summary.done(*pair, megapixels, notes, seconds)
+        assumed.append(any(law.assumed for law, _ in told))
+
+    results = overlapped(work, pairs, 2 if quiet and max(sizes) < _LARGE else 1)
+    bar = program.progress_bar(total=sum(sizes), unit="MP", disable=not quiet, bar_format=_BAR)
+    try:
+        with bar, contextlib.closing(results):
+            for pair, size, result in zip(pairs, sizes, results, strict=True):
+                bar.set_postfix_str(pair[0].name, refresh=False)
+                try:
+                    result.result()
+                    tell(pair)
+                except program.expected_errors() as error:
+                    text = program.error_text(error).removeprefix(f"{pair[0]}: ")
+                    summary.failed(pair[0], text)
+                bar.update(size)
+    finally:
+        for pair in list(finished):  # after Ctrl-C: what was just being written
+            tell(pair)
+    return sum(assumed)
+
+
+_LARGE = 50  # megapixels; of larger files one alone fills the memory
 
 
 def _into(told):
@@ -295,14 +318,16 @@ def _model_for():
 
     say = functools.cache(tqdm.tqdm.write)  # once
 
-    @functools.cache
+    lock = threading.RLock()
+
+    @_once(lock)
     def load(model):
         with program.stderr_held():
             denoiser = Denoiser.load(model, TILE.value, ENGINE.value, program.import_tensorflow)
         say(f"Run by {denoiser.engine}.")
         return denoiser
 
-    @functools.cache
+    @_once(lock)
     def default(kind):
         denoise = load(DEFAULTS[kind])
         tqdm.tqdm.write(
@@ -315,6 +340,21 @@ def _model_for():
         return default
     load(MODEL.value)  # a model that is none is told of before any image is read
     return lambda kind: load(MODEL.value)
+
+
+def _once(lock):
+    """Like `functools.cache`, also if several threads ask for the same at once."""
+
+    def decorate(function):
+        cached = functools.cache(function)
+
+        def call(argument):
+            with lock:
+                return cached(argument)
+
+        return call
+
+    return decorate
 
 
 def _check_preview(pairs, naming):
@@ -330,31 +370,29 @@ def _check_preview(pairs, naming):
         raise FileExistsError(f"{PREVIEW.value} exists already; --overwrite replaces it.")
 
 
-def _denoise_file(model_for, source, target, naming, report, quiet, how, told):
+def _denoise_file(model_for, source, target, naming, watch, quiet, go_on, how, told):
     """-> megapixels denoised, what is to be said of it."""
     from n2n_tf.denoising.noise_notes import notes_on
 
     with program.progress_bar(unit="tile", leave=False, disable=quiet) as bar:
 
         def progress(done, total):
+            go_on()
             bar.total = total
             bar.update(done - bar.n)
 
         target.parent.mkdir(parents=True, exist_ok=True)
         denoise = _denoise_raw if naming.is_raw(source) else _denoise_picture
-        megapixels, notes = denoise(model_for, source, target, report, progress, how)
-    notes = [*notes, *notes_on(told)]
-    if notes:
-        tqdm.tqdm.write(f"{source}: {'; '.join(notes)}.", file=sys.stderr)
-    return megapixels, notes
+        megapixels, notes = denoise(model_for, source, target, watch, progress, how)
+    return megapixels, [*notes, *notes_on(told)]
 
 
-def _denoise_picture(model_for, source, target, report, progress, how):
+def _denoise_picture(model_for, source, target, watch, progress, how):
     from n2n_tf.denoising.files import denoise_file
     from n2n_tf.denoising.self_ensemble import SelfEnsemble
 
-    def watch(plane, before, after):
-        report.add(f"{source}{plane}", before, after)
+    def watch_plane(plane, before, after):
+        watch(f"{source}{plane}", before, after)
 
     def pictures(kind):
         denoiser = model_for(kind)
@@ -367,13 +405,13 @@ def _denoise_picture(model_for, source, target, report, progress, how):
         axes=AXES.value,
         overwrite=OVERWRITE.value,
         progress=progress,
-        watch=watch if report else None,
+        watch=watch_plane if watch else None,
         white_level=WHITE_LEVEL.value,
         **how,
     )
 
 
-def _denoise_raw(model_for, source, target, report, progress, how):
+def _denoise_raw(model_for, source, target, watch, progress, how):
     from n2n_tf.denoising.raw_frames import denoise_frame, remaining_noise
     from n2n_tf.pipelines.files.image_files import write_image
     from n2n_tf.pipelines.raw.develop import develop, develop_side_by_side
@@ -381,17 +419,20 @@ def _denoise_raw(model_for, source, target, report, progress, how):
 
     frame = _read_frame(source)
     mosaic = denoise_frame(model_for("raw"), frame, progress, KEEP_LEVELS.value, **how)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        preview = pool.submit(develop, frame, mosaic, half_size=True, rotate=False)
+        noise_profile = remaining_noise(frame, mosaic)
     write_dng(
         target,
         frame,
         mosaic,
         compress=COMPRESS.value,
-        noise_profile=remaining_noise(frame, mosaic),
-        preview=develop(frame, mosaic, half_size=True, rotate=False),
+        noise_profile=noise_profile,
+        preview=preview.result(),
         overwrite=OVERWRITE.value,
     )
-    if report:
-        report.add(f"{source}, developed", develop(frame), develop(frame, mosaic))
+    if watch:
+        watch(f"{source}, developed", develop(frame), develop(frame, mosaic))
     if PREVIEW.value:
         pathlib.Path(PREVIEW.value).parent.mkdir(parents=True, exist_ok=True)
         pair = develop_side_by_side(source if RAW_SHAPE.value is None else frame, target)

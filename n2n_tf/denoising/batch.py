@@ -1,10 +1,14 @@
 """A batch of files: which becomes which, and what is said of it at the end."""
 
+import collections
+import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.files.conversions import RESULTS
@@ -137,6 +141,46 @@ def _check(pairs):
         if target in taken:
             raise ValueError(f"{taken[target]} and {source} would both be written to {target}.")
         taken[target] = source
+
+
+class Stopped(BaseException):
+    """Ends work on a file of a batch that has ended; no error of the file's."""
+
+
+def overlapped(
+    work: Callable[..., Any], items: Sequence[Any], at_once: int = 2
+) -> Iterator[concurrent.futures.Future]:
+    """Works on a few files at once, so that one is read or written while another is denoised.
+
+    Args:
+        work: callable(item, go_on), run in threads. It calls `go_on()` often, which raises
+            `Stopped` when the iterator is closed before its end.
+        items: what to work on.
+        at_once: how many at a time.
+
+    Yields:
+        a future for every item, in their order, whatever is finished first; its `result()` waits,
+        and raises what the work raised.
+    """
+    stop = threading.Event()
+
+    def go_on() -> None:
+        if stop.is_set():
+            raise Stopped
+
+    waiting = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item, go_on))
+                if len(waiting) >= at_once:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            stop.set()
+            for future in waiting:
+                future.cancel()
 
 
 class Summary:

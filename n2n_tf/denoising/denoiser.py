@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ DEFAULT_TILE = 1024
 
 
 class Denoiser:
-    """A trained network, ready for whole pictures.
+    """A trained network, ready for whole pictures, from several threads too.
 
     Args:
         run: callable, float32 [1, height, width, channels] -> the same shape, for sides that are
@@ -49,6 +50,7 @@ class Denoiser:
         self.run, self.info, self.channels = run, info, info.channels
         self.tiling = Tiling.of(info, tile)
         self.engine, self._source, self._network = "a function", None, None
+        self._running = threading.Lock()  # a network has all processors; other work goes on
 
     @classmethod
     def load(
@@ -205,7 +207,8 @@ class Denoiser:
 
     def _tiled(self, floats, progress):
         """float32 [height, width, channels] in the network's units -> the same, tile by tile."""
-        denoised = denoise_tiled(self.run, floats, self.tiling, progress)
+        with self._running:
+            denoised = denoise_tiled(self.run, floats, self.tiling, progress)
         if not np.isfinite(denoised).all():
             raise ModelError(
                 "The network returned NaN or infinite pixels: it is damaged or its training "

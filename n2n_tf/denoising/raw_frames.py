@@ -13,6 +13,7 @@ from n2n_tf.pipelines.raw.frame import RawFrame, denormalise, normalise
 
 LEVEL_SIGMA = 8.0  # pixels of a plane
 LEVEL_REACH = 24
+ENOUGH = 1 << 21  # pixels, whose median has no error to speak of
 
 
 def denoise_frame(
@@ -139,8 +140,8 @@ def remaining_noise(frame: RawFrame, mosaic: np.ndarray) -> tuple[tuple[float, f
     """The source's NoiseProfile, scaled to the noise that is still in the denoised mosaic.
 
     Both variances shrink by one factor, the ratio of the noise energies of result and source, each
-    estimated by the median absolute second difference along the rows of the packed planes, where
-    most of a photograph is smooth.
+    estimated by the median absolute second difference along rows of the packed planes, where most
+    of a photograph is smooth; of large frames along some of the rows.
 
     Args:
         frame: `RawFrame` of the source.
@@ -157,5 +158,8 @@ def remaining_noise(frame: RawFrame, mosaic: np.ndarray) -> tuple[tuple[float, f
 
 
 def _noise_deviation(mosaic, pattern):
-    planes = bayer.pack(bayer.unify(mosaic.astype(np.float32), pattern, how="pad"), "RGGB")
+    rows = mosaic.shape[0] // 2
+    every = 2 * max(1, mosaic.size // ENOUGH)
+    cells = np.concatenate([mosaic[top : top + 2] for top in range(0, 2 * rows, every)] or [mosaic])
+    planes = bayer.pack(bayer.unify(cells.astype(np.float32), pattern, how="pad"), "RGGB")
     return float(np.median(np.abs(np.diff(planes, 2, axis=1)))) if planes.shape[1] > 2 else 0.0

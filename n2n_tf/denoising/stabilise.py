@@ -10,11 +10,13 @@ and the closed form).
 """
 
 import dataclasses
+import functools
 
 import cv2
 import numpy as np
 
 from n2n_tf.denoising.noise_level import NoiseEstimate
+from n2n_tf.denoising.strips import by_strips
 
 SIGMA = 4.0  # pixels, of the area over which energies are averaged
 _RANGE = 0.001, 0.999  # quantiles of means over 7 x 7 pixels that are mapped to 0 and 1
@@ -40,10 +42,14 @@ class Scale:
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Picture [H, W, channels] -> float32 of the same shape in the network's units."""
         scaled = np.empty(image.shape, np.float32)
-        for channel, law in enumerate(_laws(self.estimate)):
-            counts = _transformed(image[..., channel], *law)
-            scaled[..., channel] = (counts - self.middles[channel]) * self.level + 0.5
+        for channel in range(image.shape[2]):
+            scale = functools.partial(self._scaled, channel)
+            scaled[..., channel] = by_strips(scale, image[..., channel])
         return scaled
+
+    def _scaled(self, channel, values):
+        counts = _transformed(values, *_laws(self.estimate)[channel])
+        return (counts - self.middles[channel]) * self.level + 0.5
 
     def undo(self, scaled: np.ndarray, noisy: np.ndarray | None = None) -> np.ndarray:
         """Back to the picture's units.
@@ -61,17 +67,18 @@ class Scale:
             float32 of the same shape.
         """
         image = np.empty(scaled.shape, np.float32)
-        for channel, (gain, read) in enumerate(_laws(self.estimate)):
-            counts = (scaled[..., channel].astype(np.float64) - 0.5) / self.level
-            counts += self.middles[channel]
-            if gain == 0:
-                image[..., channel] = counts * np.sqrt(read)
-                continue
-            energy = 0.0
-            if noisy is not None:
-                energy = mean_energy((noisy[..., channel] - scaled[..., channel]) / self.level)
-            image[..., channel] = _restored(counts, gain, read, energy)
+        for channel, (gain, _) in enumerate(_laws(self.estimate)):
+            planes = [scaled[..., channel]]
+            if gain and noisy is not None:
+                removed = by_strips(np.subtract, noisy[..., channel], planes[0])
+                planes.append(mean_energy(removed / np.float32(self.level)))
+            image[..., channel] = by_strips(functools.partial(self._undone, channel), *planes)
         return image
+
+    def _undone(self, channel, values, energy=0.0):
+        gain, read = _laws(self.estimate)[channel]
+        counts = (values.astype(np.float64) - 0.5) / self.level + self.middles[channel]
+        return _restored(counts, gain, read, energy) if gain else counts * np.sqrt(read)
 
 
 def stabilise(
@@ -102,7 +109,9 @@ def stabilise(
         raise ValueError("A picture without noise has no noise to scale.")
     ends = []
     for channel, law in enumerate(_laws(estimate)):
-        means = cv2.blur(_transformed(image[..., channel], *law), (7, 7))
+        transform = functools.partial(_transformed, gain=law[0], read=law[1])
+        counts = by_strips(transform, image[..., channel], dtype=np.float64)
+        means = cv2.blur(counts, (7, 7))
         ends.append(np.quantile(means[::2, ::2], _RANGE))
     ends = np.array(ends)
     together, widest = np.ptp(ends), np.ptp(ends, axis=1).max()
@@ -144,7 +153,8 @@ def _transformed(values, gain, read):
 def _restored(counts, gain, read, removed):
     """The inverse, for counts from which noise of the energy `removed` was taken away."""
     above = np.maximum(counts, _ROOT)
-    photons = np.where(counts < _ROOT, (counts - _ROOT) * _ROOT / 2, above**2 / 4 - 0.375)
-    all_missing = 0.25 + _ROOT / (4 * above) - 11 / (8 * above**2) + 5 * _ROOT / (8 * above**3)
+    photons = np.where(counts < _ROOT, (counts - _ROOT) * _ROOT / 2, above * above / 4 - 0.375)
+    r = 1 / above  # 1/4 + sqrt(3/2) r / 4 - 11 r^2 / 8 + 5 sqrt(3/2) r^3 / 8
+    all_missing = 0.25 + r * (_ROOT / 4 + r * (r * (5 * _ROOT / 8) - 11 / 8))
     photons = photons + np.minimum(removed / 4, np.maximum(all_missing, 0))
     return np.sign(gain) * (photons * abs(gain) - read / abs(gain))

@@ -36,7 +36,8 @@ class Tiling:
     """How pictures are cut for a network. All in pixels of its input.
 
     Attributes:
-        tile: (height, width) of the window read, multiples of `size_multiple`, above `2 * halo`.
+        tile: (height, width) of the window read, multiples of `size_multiple`, above `2 * halo`;
+            at most, unless `fixed`.
         halo: margin between what is kept and the border of the window, except where that border is
             the image's own.
         size_multiple: windows begin, and their sides are, at multiples of this.
@@ -73,7 +74,8 @@ def plan_tiles(height: int, width: int, tiling: Tiling) -> list[Tile]:
 
     Returns:
         list of `Tile`, row by row. An image that fits into one window has one tile. All windows
-        have the same size.
+        have the same size: `tiling.tile` if it is fixed, else the smallest of which no more are
+        needed, so that as little as can be is denoised twice.
 
     Raises:
         ValueError: naming the argument that breaks a condition above.
@@ -82,6 +84,8 @@ def plan_tiles(height: int, width: int, tiling: Tiling) -> list[Tile]:
         >>> tiling = Tiling((96, 96), halo=16, size_multiple=32)
         >>> [t.keep for t in plan_tiles(64, 160, tiling)]
         [(0, 64, 0, 80), (0, 64, 80, 160)]
+        >>> [t.width for t in plan_tiles(64, 224, Tiling((192, 192), 16, 32))]
+        [128, 128]
     """
     (tile_height, tile_width), halo = tiling.tile, tiling.halo
     size_multiple = tiling.size_multiple
@@ -92,6 +96,9 @@ def plan_tiles(height: int, width: int, tiling: Tiling) -> list[Tile]:
                 f"`{name}` must be a positive multiple of {size_multiple} pixels. "
                 f"Received: {name}={value}."
             )
+    if not tiling.fixed:
+        tile_height = _just_enough(height, tile_height, halo, size_multiple)
+        tile_width = _just_enough(width, tile_width, halo, size_multiple)
     rows = _plan_axis(height, tile_height, halo, size_multiple)
     columns = _plan_axis(width, tile_width, halo, size_multiple)
     window = min(tile_height, height), min(tile_width, width)
@@ -100,6 +107,15 @@ def plan_tiles(height: int, width: int, tiling: Tiling) -> list[Tile]:
         for top, kept_rows in rows
         for left, kept_columns in columns
     ]
+
+
+def _just_enough(size, tile, halo, size_multiple):
+    """The smallest window of which an axis needs no more than of `tile`."""
+    margin = round_up(2 * halo, size_multiple)  # of a window, on both sides together
+    if size <= tile or tile <= margin:
+        return tile
+    count = math.ceil((size - margin) / (tile - margin))
+    return margin + round_up(math.ceil((size - margin) / count), size_multiple)
 
 
 def _plan_axis(size, tile, halo, size_multiple):

@@ -6,6 +6,7 @@ Adobe recommends; without one the raw is IFD 0.
 Source: Adobe DNG specification 1.7.
 """
 
+import concurrent.futures
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ import imagecodecs
 import numpy as np
 
 from n2n_tf.pipelines.files.atomic_files import atomic_file
+from n2n_tf.pipelines.processors import available_processors
 from n2n_tf.pipelines.raw import dng_tags, tiff_tags
 from n2n_tf.pipelines.raw.frame import RawFileError, RawFrame
 from n2n_tf.pipelines.raw.tiff_tags import (
@@ -191,11 +193,11 @@ def _append_mosaic(body: bytearray, mosaic: np.ndarray, compress: bool) -> Direc
         }
     tile_height, tile_width = min(TILE, -(-height // 16) * 16), min(TILE, width // 16 * 16)
     offsets, lengths = [], []
-    for tile in _tiles(mosaic, tile_height, tile_width):
-        encoded = _lossless_jpeg(tile)
-        offsets.append(len(body))
-        lengths.append(len(encoded))
-        body += encoded
+    with concurrent.futures.ThreadPoolExecutor(available_processors()) as pool:
+        for encoded in pool.map(_lossless_jpeg, _tiles(mosaic, tile_height, tile_width)):
+            offsets.append(len(body))
+            lengths.append(len(encoded))
+            body += encoded
     return {
         259: make_tag(SHORT, 7),
         322: make_tag(LONG, tile_width),

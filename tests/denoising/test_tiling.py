@@ -55,12 +55,33 @@ def test_kept_pixels_lie_a_halo_inside_their_window(plan):
 @given(plans())
 def test_windows_are_equal_inside_the_image_and_on_the_grid(plan):
     tiles = plan_tiles(**plan)
-    sizes = {(min(plan["tile"], plan["height"]), min(plan["tile"], plan["width"]))}
-    assert {(t.height, t.width) for t in tiles} == sizes
+    assert len({(t.height, t.width) for t in tiles}) == 1
     for t in tiles:
+        assert t.height <= min(plan["tile"], plan["height"])
+        assert t.width <= min(plan["tile"], plan["width"])
+        assert t.height % plan["size_multiple"] == t.width % plan["size_multiple"] == 0
         assert t.top % plan["size_multiple"] == t.left % plan["size_multiple"] == 0
         assert 0 <= t.top <= plan["height"] - t.height
         assert 0 <= t.left <= plan["width"] - t.width
+
+
+@given(plans())
+def test_windows_are_as_few_and_as_small_as_can_be(plan):
+    multiple, halo, tile = plan["size_multiple"], plan["halo"], plan["tile"]
+    tiles = plan_tiles(**plan)
+    margin = round_up(2 * halo, multiple)
+    for size, side, count in (
+        (plan["height"], tiles[0].height, len({t.top for t in tiles})),
+        (plan["width"], tiles[0].width, len({t.left for t in tiles})),
+    ):
+        fewest = 1 if size <= tile else -(-(size - margin) // (tile - margin))
+        assert count == fewest
+        assert count == 1 or (side - multiple - margin) * count < size - margin
+
+
+def test_windows_of_a_fixed_size_keep_it():
+    tiles = planned_with(64, 224, Tiling((192, 192), 16, 32, fixed=True))
+    assert {(t.height, t.width) for t in tiles} == {(64, 192)}
 
 
 def test_an_image_that_fits_has_one_tile():

@@ -8,7 +8,11 @@ import sys
 import pytest
 
 from n2n_tf.pipelines import processors
-from n2n_tf.pipelines.processors import available_processors, processor_quota
+from n2n_tf.pipelines.processors import (
+    available_processors,
+    computes_in_bfloat16,
+    processor_quota,
+)
 
 
 def group_files(root, **files):
@@ -72,3 +76,13 @@ def test_the_affinity_of_the_process_counts():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "1\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "knows"),
+    [("fpu avx2", False), ("avx512_bf16 fpu", True), ("fpu amx_bf16 amx_tile", True), ("", False)],
+)
+def test_processors_that_compute_in_bfloat16(flags, knows, tmp_path):
+    group_files(tmp_path, proc__cpuinfo=f"model name\t: X\nflags\t\t: {flags}\nflags\t: x\n")
+    assert computes_in_bfloat16(tmp_path) == knows
+    assert not computes_in_bfloat16(tmp_path / "elsewhere")

@@ -1,0 +1,47 @@
+"""Arithmetic on large planes, a strip of rows at a time, on all processors."""
+
+import concurrent.futures
+from collections.abc import Callable
+
+import numpy as np
+
+from n2n_tf.pipelines.processors import available_processors
+
+PIXELS = 1 << 15  # of a strip: what a formula needs in float64 then fits into a processor's cache
+
+
+def by_strips(
+    function: Callable[..., np.ndarray], *planes: np.ndarray, dtype: type = np.float32
+) -> np.ndarray:
+    """What a function of single pixels makes of planes, in a fraction of the memory and time.
+
+    Args:
+        function: callable(strip of each plane) -> array of the strip's shape; no pixel of it may
+            depend on another one.
+        planes: arrays [H, W] of one size.
+        dtype: of the result.
+
+    Returns:
+        array [H, W] of that type, the numbers of `function(*planes)`.
+
+    Example:
+        >>> by_strips(np.add, np.ones((2, 3)), np.full((2, 3), 2))
+        array([[3., 3., 3.],
+               [3., 3., 3.]], dtype=float32)
+    """
+    height, width = planes[0].shape
+    result = np.empty((height, width), dtype)
+    rows = max(1, PIXELS // max(1, width))
+
+    def work(top: int) -> None:
+        strip = slice(top, top + rows)
+        result[strip] = function(*(plane[strip] for plane in planes))
+
+    tops = range(0, height, rows)
+    if len(tops) == 1:
+        work(0)
+        return result
+    with concurrent.futures.ThreadPoolExecutor(available_processors()) as pool:
+        for _ in pool.map(work, tops):  # an error in one is raised here
+            pass
+    return result

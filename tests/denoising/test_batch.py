@@ -1,0 +1,62 @@
+"""Files of a batch are worked on at once, and told of in their order."""
+
+import contextlib
+import threading
+
+import pytest
+
+from n2n_tf.denoising.batch import Stopped, overlapped
+
+
+def test_results_come_in_order_whatever_is_finished_first():
+    first_may_end = threading.Event()
+
+    def work(item, go_on):
+        go_on()
+        if item == 0:
+            assert first_may_end.wait(60)  # the next is worked on beside it
+        if item == 1:
+            first_may_end.set()
+        return item**2
+
+    assert [future.result() for future in overlapped(work, range(5))] == [0, 1, 4, 9, 16]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_no_more_than_asked_for_are_worked_on_and_all_are(at_once):
+    now, most, lock = set(), [0], threading.Lock()
+
+    def work(item, go_on):
+        with lock:
+            now.add(item)
+            most[0] = max(most[0], len(now))
+        with lock:
+            now.remove(item)
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    futures = list(overlapped(work, range(6), at_once))
+    assert [f.result() for f in futures if f.exception() is None] == [0, 1, 2, 4, 5]
+    assert most[0] <= at_once
+    with pytest.raises(ValueError, match="three"):
+        futures[3].result()
+
+
+def test_when_the_caller_ends_all_work_ends():
+    begun, ended = [], []
+
+    def work(item, go_on):
+        begun.append(item)
+        try:
+            while item:
+                go_on()
+        except Stopped:
+            ended.append(item)
+            raise
+
+    with contextlib.closing(overlapped(work, range(100))) as results:
+        next(results).result()
+        next(results)
+    assert begun[0] == 0 and len(begun) <= 4
+    assert sorted(ended) == sorted(begun[1:])  # and none goes on: closing has waited for them
