@@ -139,9 +139,13 @@ class Denoiser:
             (plane, c) for plane in range(len(planes)) for c in range(0, planes.shape[3], step)
         ]
 
+        most = -1  # a network may be asked twice
+
         def ran(number: int, done: int, tiles: int) -> None:
-            if progress:
-                progress(number * tiles + done, len(parts) * tiles)
+            nonlocal most
+            if progress and number * tiles + done > most:
+                most = number * tiles + done
+                progress(most, len(parts) * tiles)
 
         moved = np.empty(planes.shape, image.dtype if image.dtype.kind == "u" else np.float32)
         for number, (plane, first) in enumerate(parts):

@@ -13,9 +13,14 @@ import math
 
 import numpy as np
 
+from n2n_tf.denoising.shared_detail import own_energies
+
 BLOCK = 8  # side in pixels
-MOST_BLOCKS = 60_000  # looked at in each channel
+MOST_BLOCKS = 30_000  # looked at in each channel
 CORRELATED = 0.58  # whiteness below which noise is correlated; white noise of 2/255 has 0.62 to 1
+_OWN_CORRELATED = 0.25  # the same of what a channel does not share with others
+_TEXTURE = 0.55  # spread of the flattest blocks' energies, from which on they hold texture
+_FALL = 0.25  # high / middle energy of the texture that is left in the flattest blocks
 _BANDS = (1, 4), (5, 7), (9, 14)  # row + column of the frequencies that are low, middle, high
 _WHITE = 0.8, 1.41  # a quantile of high / middle energy over blocks, and its value in white noise
 _FLATTEST = 200, 0.05  # blocks, at least, and share of them, in which correlation is looked for
@@ -26,7 +31,8 @@ _HALF_CLIPPED = 0.4  # distance in deviations of a block's mean from the level t
 class Blocks:
     """Of each block its mean and the mean energies of its three bands; float64 [blocks].
 
-    Of white noise every energy is the variance.
+    Of white noise every energy is the variance. Energies from which something was subtracted may be
+    below 0 in a block.
     """
 
     level: np.ndarray
@@ -38,50 +44,81 @@ class Blocks:
         """Indices of the `count` blocks with the least energy at low frequencies."""
         return np.argsort(self.low, kind="stable")[:count]
 
+    def only(self, chosen: np.ndarray) -> "Blocks":
+        """Some of the blocks."""
+        return Blocks(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
 
-def block_pixels(plane: np.ndarray) -> tuple[np.ndarray, int]:
-    """Evenly chosen, overlapping blocks without NaN or infinity.
+
+def block_pixels(planes: np.ndarray) -> tuple[np.ndarray, int]:
+    """Evenly chosen, overlapping blocks of an image [H, W, channels].
 
     Returns:
-        float64 [blocks, 64], and the step in pixels from block to block.
+        float64 [channels, blocks, 64], and the step in pixels from block to block.
     """
-    if min(plane.shape) < BLOCK:
-        return np.empty((0, BLOCK**2)), 1
-    view = np.lib.stride_tricks.sliding_window_view(plane, (BLOCK, BLOCK))
+    if min(planes.shape[:2]) < BLOCK:
+        return np.empty((planes.shape[2], 0, BLOCK**2)), 1
+    view = np.lib.stride_tricks.sliding_window_view(planes, (BLOCK, BLOCK), axis=(0, 1))
     step = 1
     while (view.shape[0] // step) * (view.shape[1] // step) > MOST_BLOCKS:
         step += 2 if step > 1 else 1  # odd beyond 2, so that JPEG's grid is met at all its phases
-    pixels = view[::step, ::step].reshape(-1, BLOCK**2)
-    return pixels[np.isfinite(pixels).all(1)].astype(np.float64), step
+    chosen = np.moveaxis(view[::step, ::step], 2, 0)
+    return chosen.reshape(planes.shape[2], -1, BLOCK**2).astype(np.float64), step
 
 
-def measure(pixels: np.ndarray) -> Blocks:
-    """float64 [blocks, 64] -> `Blocks`."""
-    level = pixels.mean(1)
-    pixels = pixels - level[:, None]
-    return Blocks(level, *(np.square(pixels @ basis).mean(1) for basis in _bases()))
+def measure(pixels: np.ndarray, varied: np.ndarray) -> list[tuple[Blocks, Blocks]]:
+    """Splits blocks into frequencies.
 
-
-def whitened(blocks: Blocks) -> tuple[float, Blocks]:
-    """Tells correlated noise, and gives the energies that the same noise had if it were white.
-
-    Texture weakens high frequencies beside middle ones, as correlation does, but nothing makes them
-    stronger: of the flattest blocks' ratios a high quantile speaks. Correlated noise is taken for
-    white noise after the filter [a, 1, a] along rows and columns; a = 1/2 is the bilinear
-    demosaicing of red and blue.
+    Args:
+        pixels: float64 [channels, blocks, 64].
+        varied: bool [channels, blocks]: finite and of more than one value. The others get zeros.
 
     Returns:
-        the correlation of neighbours, 0 unless the noise is clearly correlated, and `Blocks`.
+        of each channel `Blocks` as they are, and without the detail that the channels share.
+    """
+    pixels = np.where(varied[..., None], pixels, 0.0)
+    level = pixels.mean(2, keepdims=True)
+    centred = pixels - level
+    unit = np.maximum(np.abs(centred).max((1, 2), keepdims=True, initial=0), 1e-300)
+    centred = (centred / unit).astype(np.float32)
+    bands = [centred @ basis for basis in _bases()]
+    energies = [np.einsum("cnk,cnk->cn", band, band) / band.shape[2] for band in bands]
+    own = own_energies(bands, energies, varied.all(0)) if len(pixels) > 1 else energies
+    both = [[unit[..., 0] ** 2 * energy for energy in each] for each in (energies, own)]
+    return [
+        tuple(Blocks(level[c, :, 0], *(energy[c] for energy in each)) for each in both)
+        for c in range(len(pixels))
+    ]
+
+
+def noise_alone(blocks: Blocks, own: Blocks, alone: bool) -> tuple[float, Blocks]:
+    """Tells noise from texture, and white noise from correlated.
+
+    The flattest blocks of a photograph hold texture too. Its energy falls towards high frequencies,
+    so it is estimated from the middle ones and taken off. Correlated noise falls as well, but is
+    alike everywhere; or, where several channels were compared, what they do not share falls. It is
+    taken for white noise after the filter [a, 1, a] along rows and columns; a = 1/2 is the bilinear
+    demosaicing of red and blue. It gets the energies that the same noise had if it were white.
+
+    Args:
+        blocks: of a channel.
+        own: what it does not share with other channels.
+        alone: whether there are no others.
+
+    Returns:
+        the correlation of neighbours, 0 unless the noise is clearly correlated, and `Blocks` whose
+        `high` is the noise's variance.
     """
     least, share = _FLATTEST
     chosen = blocks.flattest(max(least, int(share * len(blocks.low))))
-    chosen = chosen[blocks.middle[chosen] > 0]
-    if len(chosen) == 0:
-        return 0.0, blocks
-    quantile, white = _WHITE
-    ratio = np.quantile(blocks.high[chosen] / blocks.middle[chosen], quantile) / white
-    if ratio >= CORRELATED:
-        return 0.0, blocks
+    ratio = _whiteness(blocks, chosen)
+    if alone:
+        middle = blocks.middle[chosen]
+        correlated = middle.std() < _TEXTURE * middle.mean()
+    else:
+        correlated = own.high[chosen].sum() < _OWN_CORRELATED * own.middle[chosen].sum()
+    if ratio >= CORRELATED or not correlated:
+        high = (own.high - _FALL * own.middle) / (1 - _FALL)
+        return 0.0, dataclasses.replace(blocks, high=high)
     correlations, energies = _coloured()
     correlation = float(np.interp(-ratio, -energies[2] / energies[1], correlations))
     scale = [np.interp(correlation, correlations, energy) for energy in energies]
@@ -89,6 +126,29 @@ def whitened(blocks: Blocks) -> tuple[float, Blocks]:
     return correlation, Blocks(
         blocks.level, *(band / by for band, by in zip(bands, scale, strict=True))
     )
+
+
+def filter_of(correlation: float) -> np.ndarray:
+    """The filter [a, 1, a] of rows and columns that gives white noise this correlation, float32.
+
+    It leaves the variance as it is.
+    """
+    a = np.linspace(0, 0.5, 51)
+    a = np.interp(correlation, 2 * a / (1 + 2 * a**2), a)
+    return np.float32([a, 1, a]) / np.float32(np.sqrt(1 + 2 * a**2))
+
+
+def _whiteness(blocks, chosen):
+    """High / middle energy of blocks, 1 for white noise.
+
+    Texture weakens high frequencies beside middle ones, as correlation does, but nothing makes them
+    stronger: of the blocks' ratios a high quantile speaks.
+    """
+    chosen = chosen[blocks.middle[chosen] > 0]
+    quantile, white = _WHITE
+    if len(chosen) == 0:
+        return 1.0
+    return np.quantile(blocks.high[chosen] / blocks.middle[chosen], quantile) / white
 
 
 def before_clipping(
@@ -134,7 +194,7 @@ def _dct():
 def _bases():
     """The DCT of a block as float64 [64, coefficients] for each band."""
     basis = np.einsum("ux,vy->xyuv", _dct(), _dct()).reshape(BLOCK**2, BLOCK**2)
-    return [np.ascontiguousarray(basis[:, mask]) for mask in _masks()]
+    return [np.ascontiguousarray(basis[:, mask], np.float32) for mask in _masks()]
 
 
 @functools.cache

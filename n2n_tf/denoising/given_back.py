@@ -1,9 +1,12 @@
 """What is given back of what a network took away: all that is more than noise explains."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
-from n2n_tf.denoising.stabilise import mean_energy
+from n2n_tf.denoising.flat_blocks import filter_of
+from n2n_tf.denoising.stabilise import local_mean, mean_energy
 
 ENERGY_OF_NOISE = 1.2  # in units of its variance; what local means of pure noise rarely exceed
 MOST = 1.5  # standard deviations of the noise: more is taken from no channel, root mean square
@@ -12,25 +15,69 @@ _SPREADS = 2.0  # by how many spreads of its neighbours a hot pixel is off them,
 _DEVIATIONS = 6.0  # and by how many standard deviations more
 
 
-def share_given_back(noisy: np.ndarray, denoised: np.ndarray, level: float) -> np.ndarray:
+_NUDGE = 0.3  # standard deviations of the noise, by which a picture is changed to see what follows
+
+
+def share_given_back(
+    noisy: np.ndarray,
+    denoised: np.ndarray,
+    level: float,
+    noise_taken: np.ndarray | float = ENERGY_OF_NOISE,
+) -> np.ndarray:
     """Which share of what was taken away is given back, from place to place.
 
     Networks blur finest detail, which under weak noise is the larger evil, and may ruin pictures
     unlike those of their training. What was taken away is noise of a known variance n^2 and lost
     detail; where its local energy r^2 exceeds n^2, the share 1 - n^2 / r^2 is given back: the best
     mix of two images whose errors, n and the detail, are independent. Hence nowhere does a result
-    differ from its source by much more than the noise does.
+    differ from its source by much more than the noise does. If only part of n^2 was taken away,
+    that part stands for n^2 in the formula.
 
     Args:
         noisy, denoised: float32 [H, W, channels], noise of one standard deviation everywhere.
         level: that deviation.
+        noise_taken: energy of the noise that was taken away, in units of its variance, one number
+            or float32 [H, W, 1].
 
     Returns:
         float32 [H, W, channels] in [0, 1].
     """
     energy = np.maximum(mean_energy((noisy - denoised) / np.float32(level)), 1e-6)
-    of_noise = ENERGY_OF_NOISE / energy.mean(-1, keepdims=True)
+    of_noise = np.minimum(noise_taken, ENERGY_OF_NOISE) / energy.mean(-1, keepdims=True)
     return 1 - np.minimum(np.minimum(of_noise, MOST / np.sqrt(energy)), 1)
+
+
+def noise_taken(
+    network: Callable[[np.ndarray], np.ndarray],
+    noisy: np.ndarray,
+    denoised: np.ndarray,
+    level: float,
+    correlation: float = 0.0,
+) -> np.ndarray:
+    """How much of the noise a network takes away, from place to place, found by asking it again.
+
+    The picture is given a little more noise; what comes out of that tells how much of any noise
+    does. The share that is given back is then the one of least squared error by Stein's unbiased
+    estimate, whatever the network, if the noise is as strong as is thought.
+
+    Source: S. Ramani, T. Blu, M. Unser, "Monte-Carlo SURE", IEEE TIP 17(9), 2008.
+
+    Args:
+        network: callable, float32 [H, W, channels] -> the same shape.
+        noisy, denoised: what it was given and what it made of it.
+        level: standard deviation of the noise.
+        correlation: of neighbouring pixels' noise.
+
+    Returns:
+        float32 [H, W, 1], in units of the noise's variance, at least 0.
+    """
+    more = np.random.default_rng(0).choice(np.float32([-1, 1]), noisy.shape)
+    if correlation:
+        kernel = filter_of(correlation)
+        more = cv2.sepFilter2D(more, -1, kernel, kernel).reshape(noisy.shape)
+    step = np.float32(_NUDGE * level)
+    left = (network(noisy + step * more) - denoised) / step
+    return np.maximum(local_mean(more * (more - left)).mean(-1, keepdims=True), 0)
 
 
 def hot_pixels(scaled: np.ndarray, level: float) -> np.ndarray:

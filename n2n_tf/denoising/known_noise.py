@@ -5,15 +5,18 @@ from collections.abc import Callable
 import numpy as np
 
 from n2n_tf.denoising.given_back import (
+    ENERGY_OF_NOISE,
     constant_areas,
     filled_in,
     hot_pixels,
+    noise_taken,
     share_given_back,
 )
 from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.stabilise import stabilise
 
 ANY_LEVEL = 1e-6, 1.0
+WEAK = 0.03  # noise as a share of the range, below which the network is asked twice
 
 
 def denoise_known(
@@ -30,7 +33,8 @@ def denoise_known(
 
     Args:
         network: callable, float32 [H, W, channels] -> the same shape, for images with Gaussian
-            noise in nominal range [0, 1]; without `levels`, for images in the units of `image`.
+            noise in nominal range [0, 1]; without `levels`, for images in the units of `image`. If
+            the noise is weak it is called twice (see `noise_taken`).
         image: array [H, W, channels] in any units.
         estimate: its noise.
         levels: standard deviations of the weakest and the strongest noise that the network knows;
@@ -47,8 +51,14 @@ def denoise_known(
     scaled, scale = stabilise(usable, estimate, levels or ANY_LEVEL)
     hidden = unusable | hot_pixels(scaled, scale.level)
     usable, scaled = filled_in(usable, hidden), filled_in(scaled, hidden)
-    denoised = network(scaled) if levels else scale.apply(network(usable.astype(np.float32)))
-    share = share_given_back(scaled, denoised, scale.level)
+
+    def run(values: np.ndarray) -> np.ndarray:
+        return network(values) if levels else scale.apply(network(scale.undo(values)))
+
+    denoised, taken = run(scaled), ENERGY_OF_NOISE
+    if scale.share < WEAK:  # where a network's errors are the larger evil
+        taken = noise_taken(run, scaled, denoised, scale.level, estimate.correlation)
+    share = share_given_back(scaled, denoised, scale.level, taken)
     kept = denoised + share * (scaled - denoised)
     result = scale.undo(kept, scaled if levels else None)
     silent = np.array([not g and r <= 0 for g, r in zip(estimate.gain, estimate.read, strict=True)])

@@ -4,12 +4,15 @@ import dataclasses
 
 import numpy as np
 
-from n2n_tf.denoising.flat_blocks import BLOCK, block_pixels, measure, whitened
-from n2n_tf.denoising.noise_line import LEAST_BLOCKS, best_line, floor_line
+from n2n_tf.denoising.flat_blocks import BLOCK, block_pixels, measure, noise_alone
+from n2n_tf.denoising.noise_line import LEAST_BLOCKS, SPARSE, best_line, floor_line
 
-ROUNDING = 0.4  # deviation in steps of an integer type that rounding alone explains
+ROUNDING = 0.45  # deviation in steps of an integer type that rounding alone explains
+TOGETHER = 4  # at most so many channels are taken to show one scene
 NOTHING = 1e-6  # deviation as a share of the picture's range that counts as none
-_FLATNESS = (1.0, 1.0), (2.0, 0.5)  # what is called flat, and how much the line is then trusted
+# What is called flat, and how much the line is then trusted; the last ones where detail that other
+# channels have too has been taken off.
+_FLATNESS = (1.0, 1.0), (2.0, 0.5), (4.0, 0.5), (8.0, 0.5), (16.0, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +89,13 @@ def estimate_noise(image: np.ndarray) -> NoiseEstimate:
             f"pixel. Received: shape={image.shape}."
         )
     planes = image[..., None] if image.ndim == 2 else image
-    found = [_of_plane(planes[..., channel]) for channel in range(planes.shape[-1])]
+    channels = planes.shape[-1]
+    if (planes == planes[..., :1]).all():  # gray, whatever its channels are called
+        found = _of_planes(planes[..., :1]) * channels
+    else:
+        group = channels if channels <= TOGETHER else 1
+        parts = (planes[..., first : first + group] for first in range(0, channels, group))
+        found = [one for part in parts for one in _of_planes(part)]
     return NoiseEstimate(
         tuple(float(one.gain[0]) for one in found),
         tuple(float(one.read[0]) for one in found),
@@ -96,32 +105,45 @@ def estimate_noise(image: np.ndarray) -> NoiseEstimate:
     )
 
 
-def _of_plane(plane):
-    pixels, step = block_pixels(plane)
-    if len(pixels) == 0:
-        return _of_differences(plane)
-    estimate = _of_blocks(pixels, step)
-    levels = np.quantile(pixels, (0.01, 0.99))
-    least = ROUNDING if plane.dtype.kind in "ui" else 0.0
-    least = max(least, NOTHING * (pixels.max() - pixels.min()))
-    return estimate if estimate.deviation(levels).max() > least else _NONE
+def _of_planes(planes):
+    """The estimate of each of some channels that may show one scene."""
+    pixels, step = block_pixels(planes)
+    finite = np.isfinite(pixels).all(2)
+    varied = finite & (pixels != pixels[..., :1]).any(2)
+    found = []
+    for c, both in enumerate(measure(pixels, varied)):
+        blocks, own = (each.only(varied[c]) for each in both)
+        kept = pixels[c][finite[c]], varied[c][finite[c]], step, len(pixels) == 1
+        found.append(_of_plane(planes[..., c], *kept, blocks, own))
+    return found
 
 
 _NONE = NoiseEstimate((0.0,), (0.0,))
 
 
-def _of_blocks(pixels, step):
-    varied = (pixels != pixels[:, :1]).any(1)
+def _of_plane(plane, pixels, varied, step, alone, blocks, own):
+    if len(pixels) == 0:
+        return _of_differences(plane)
+    estimate = _of_blocks(pixels, varied, step, alone, blocks, own)
+    levels = np.quantile(pixels[::SPARSE], (0.01, 0.99))
+    least = ROUNDING if plane.dtype.kind in "ui" else 0.0
+    least = max(least, NOTHING * (pixels.max() - pixels.min()))
+    return estimate if estimate.deviation(levels).max() > least else _NONE
+
+
+def _of_blocks(pixels, varied, step, alone, blocks, own):
+    """The estimate from `pixels`, the energies of whose `varied` blocks are given."""
     constant = pixels[~varied, 0]
-    if np.sum(varied) < LEAST_BLOCKS:
+    if len(own.level) < LEAST_BLOCKS:
         if len(constant):
             return _NONE
-        read = floor_line(measure(pixels))[1]
+        read = floor_line(blocks)[1]
         return NoiseEstimate((0.0,), (read,), 0.0, 0.1, ("the picture is very small",))
-    correlation, blocks = whitened(measure(pixels[varied]))
-    for flatness, trust in _FLATNESS:
-        line = best_line(blocks, pixels, flatness)
-        if line is not None:
+    correlation, blocks = noise_alone(blocks, own, alone)
+    for flatness, trust in _FLATNESS[:2] if alone else _FLATNESS:
+        line = best_line(blocks, pixels, flatness, (BLOCK / step) ** 2)
+        enough = LEAST_BLOCKS if alone else LEAST_BLOCKS * (BLOCK / step) ** 2
+        if line is not None and line.blocks >= enough:
             if _of_few_values(pixels, constant, line.blocks):
                 return _NONE
             seen = line.blocks * min(1.0, (step / BLOCK) ** 2)  # blocks overlap
@@ -129,9 +151,11 @@ def _of_blocks(pixels, step):
             return NoiseEstimate((line.gain,), (line.read,), correlation, trust)
     if _of_few_values(pixels, constant, 0):
         return _NONE
-    read = blocks.high[blocks.flattest(200)].mean()
+    read = max(blocks.high[blocks.flattest(max(200, len(pixels) // 20))].mean(), 0.0)
+    if not alone:
+        return NoiseEstimate((0.0,), (read,), correlation, 0.3)
     reason = "no place is flat enough to tell noise from detail, so there may be less noise"
-    return NoiseEstimate((0.0,), (read,), correlation, 0.2, (reason,))
+    return NoiseEstimate((0.0,), (read,), correlation, 0.15, (reason,))
 
 
 def _of_few_values(pixels, constant, flat):

@@ -12,11 +12,14 @@ import numpy as np
 
 from n2n_tf.denoising.flat_blocks import Blocks, before_clipping
 
+SPARSE = 7  # for quantiles of pixels every seventh block is enough
 LEAST_BLOCKS = 40  # flat ones, for a line through them
 SPIKE = (
     0.002  # share of pixels at the lowest or highest level from which on noise was clipped there
 )
+_LEAST_FOR_GAIN = 20  # flat blocks that do not overlap, for noise that differs by level
 _TURNS = 12
+_CHANCE = 0.5  # twice the mean |log ratio| that chance alone gives one block's variance
 _RANGES = 12  # of level, over which the misfit of a line is averaged
 
 
@@ -30,13 +33,16 @@ class Line:
     misfit: float
 
 
-def best_line(blocks: Blocks, pixels: np.ndarray, flatness: float) -> Line | None:
+def best_line(
+    blocks: Blocks, pixels: np.ndarray, flatness: float, overlap: float = 1.0
+) -> Line | None:
     """Fits a line to the flat blocks of a channel.
 
     Args:
         blocks: `Blocks`.
         pixels: float64 [blocks, 64], of constant blocks too.
         flatness: energy of a flat block's low frequencies at most, in variances.
+        overlap: in how many blocks a pixel is; so many count as one.
 
     Returns:
         `Line`, or None if too few blocks are flat.
@@ -45,10 +51,10 @@ def best_line(blocks: Blocks, pixels: np.ndarray, flatness: float) -> Line | Non
     spikes = [np.mean(pixels == end) > SPIKE for end in ends]
     high_end = ends[1] if spikes[1] else None
     start = floor_line(blocks)
-    base = np.quantile(pixels, 0.001)
-    line = _line(blocks, start, (None, high_end), flatness, base)
+    base = np.quantile(pixels[::SPARSE], 0.001)
+    line = _line(blocks, start, (None, high_end), flatness, base, overlap)
     if spikes[0]:  # noise that was clipped there, or counts of which many are zero?
-        clipped = _line(blocks, start, (ends[0], high_end), flatness, base)
+        clipped = _line(blocks, start, (ends[0], high_end), flatness, base, overlap)
         if clipped and clipped.gain == 0 and (line is None or clipped.misfit < line.misfit):
             return clipped
     return line
@@ -70,13 +76,13 @@ def floor_line(blocks: Blocks) -> tuple[float, float]:
     lines = gain[:, None] * at + read[:, None]
     tiny = 1e-12 * floor.max() + 1e-300
     above = np.log(np.maximum(floor, tiny)) - np.log(np.maximum(lines, tiny))
-    cost = np.where(above < 0, -2 * above, np.minimum(above, 1.0)).sum(1)
+    cost = np.where(above < 0, np.minimum(-2 * above, 4.0), np.minimum(above, 1.0)).sum(1)
     cost[(lines < 0).any(1)] = np.inf
     best = np.argmin(cost)
     return gain[best], read[best]
 
 
-def _line(blocks, start, ends, flatness, base):
+def _line(blocks, start, ends, flatness, base, overlap):
     """A line, or one of less freedom if it explains the same blocks about as well."""
     line, used = _fit(blocks, start, ends, flatness)
     if line is None:
@@ -84,9 +90,13 @@ def _line(blocks, start, ends, flatness, base):
     misfit = _misfit(blocks, used, line, ends)
     middle = 0.0, np.polyval(line, np.median(blocks.level[used]))
     flat, count = _fit(blocks, middle, ends, flatness, gain_is_zero=True)
+    few = len(used) < _LEAST_FOR_GAIN * overlap
+    if few and flat is None:
+        return None
     if flat is not None:
         other = _misfit(blocks, used, flat, ends)
-        if other <= max(2 * misfit, 0.03):
+        chance = _CHANCE * np.sqrt(_RANGES * overlap / len(used))
+        if few or other <= max(2 * misfit, 0.03, chance):
             return Line(*flat, len(count), other)
     through, count = _fit(blocks, line, ends, flatness, zero_at=base)
     if through is not None:
@@ -133,6 +143,7 @@ def _misfit(blocks, used, line, ends):
         return np.inf
     used = used[np.argsort(blocks.level[used], kind="stable")]
     parts = [part for part in np.array_split(used, _RANGES) if len(part)]
-    tiny = 1e-6 * blocks.high[used].mean() + 1e-300
-    apart = [(blocks.high[p].mean() + tiny) / (expected[p].mean() + tiny) for p in parts]
+    tiny = 1e-6 * abs(blocks.high[used].mean()) + 1e-300
+    found = [max(blocks.high[p].mean(), 0.0) for p in parts]
+    apart = [(f + tiny) / (expected[p].mean() + tiny) for f, p in zip(found, parts, strict=True)]
     return float(np.mean(np.abs(np.log(apart))))

@@ -33,11 +33,13 @@ class Scale:
         middles: what becomes 0.5 in each channel, in standard deviations of the noise after
             Anscombe's transform.
         level: standard deviation of the noise in the network's units.
+        share: of the noise in the picture's range.
     """
 
     estimate: NoiseEstimate
     middles: tuple[float, ...]
     level: float
+    share: float
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Picture [H, W, channels] -> float32 of the same shape in the network's units."""
@@ -117,16 +119,20 @@ def stabilise(
     together, widest = np.ptp(ends), np.ptp(ends, axis=1).max()
     if together <= _ALIKE * widest:  # colours of one picture: their balance is kept
         ends, widest = np.full_like(ends, (ends.min(), ends.max())), together
-    level = float(np.clip(1 / max(widest, 1e-9), *levels))
-    scale = Scale(estimate, tuple(ends.mean(1).tolist()), level)
+    share = float(1 / max(widest, 1e-9))
+    scale = Scale(estimate, tuple(ends.mean(1).tolist()), float(np.clip(share, *levels)), share)
     return scale.apply(image), scale
 
 
 def mean_energy(removed: np.ndarray) -> np.ndarray:
     """Local mean of squares of an array [H, W] or [H, W, channels] -> float32 of its shape."""
-    squares = np.square(removed, dtype=np.float32)
-    blurred = cv2.GaussianBlur(squares, (0, 0), SIGMA, borderType=cv2.BORDER_REFLECT)
-    return blurred.reshape(removed.shape)
+    return local_mean(np.square(removed, dtype=np.float32))
+
+
+def local_mean(values: np.ndarray) -> np.ndarray:
+    """Local mean of float32 [H, W] or [H, W, channels] -> the same shape."""
+    blurred = cv2.GaussianBlur(values, (0, 0), SIGMA, borderType=cv2.BORDER_REFLECT)
+    return blurred.reshape(values.shape)
 
 
 def _laws(estimate):

@@ -1,11 +1,18 @@
 """Lost detail comes back, noise does not; hot pixels, saturated areas and NaN stay as they are."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from n2n_tf.denoising.given_back import constant_areas, filled_in, hot_pixels, share_given_back
+from n2n_tf.denoising.given_back import (
+    constant_areas,
+    filled_in,
+    hot_pixels,
+    noise_taken,
+    share_given_back,
+)
 
 LEVEL = 0.03
 BLOCK = 16
@@ -71,6 +78,22 @@ def test_no_network_takes_away_more_than_noise_explains(kind, strength, channels
     low, high = np.minimum(noisy, denoised), np.maximum(noisy, denoised)
     slack = 1e-5 * (1 + np.abs(denoised).max())
     assert (result >= low - slack).all() and (result <= high + slack).all()
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+def test_the_noise_that_a_network_takes_away_is_found_by_asking_it(correlation, random):
+    noisy = random.random((200, 200, 3), np.float32)
+    for left in (0.0, 0.4, 1.0):
+        taken = noise_taken(lambda x, a=left: a * x, noisy, left * noisy, LEVEL, correlation)
+        assert taken.shape == (200, 200, 1)
+        np.testing.assert_allclose(taken.mean(), 1 - left, atol=0.03)
+
+    def mean(x):
+        return cv2.blur(x, (5, 5))
+
+    taken = noise_taken(mean, noisy, mean(noisy), LEVEL)
+    np.testing.assert_allclose(taken.mean(), 1 - 1 / 25, atol=0.01)
+    np.testing.assert_allclose(taken, 1 - 1 / 25, atol=0.1)
 
 
 def test_nothing_taken_away_is_nothing_given_back(random):

@@ -88,6 +88,15 @@ def test_pictures_without_noise_come_back_to_the_bit(dtype):
         assert told[0].nothing
 
 
+@pytest.mark.parametrize("sigma", [0.5, 1, 2, 4])
+@pytest.mark.parametrize("levels", [(8 / 255, 50 / 255), None])
+def test_weak_noise_never_costs_detail(sigma, levels, random):
+    clean = data.chelsea()[:192, :192]  # fur, which such a network blurs
+    noisy = np.float32(clean + random.normal(0, sigma, clean.shape))
+    result = denoiser(channels=3, noise_level=levels)(noisy)
+    assert rms(result - clean) < 1.01 * rms(noisy - clean)
+
+
 def test_hot_pixels_stay_and_do_not_spread(random):
     counts = random.poisson(100, (256, 256)).astype(np.uint16)
     places = random.choice(np.arange(0, 256 * 256, 7), 60, replace=False)

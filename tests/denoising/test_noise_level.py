@@ -39,6 +39,27 @@ def test_clipping_and_rounding_do_not_deceive(photo, random, sigma):
     assert estimate.read[0] ** 0.5 == pytest.approx(sigma, rel=0.05, abs=0.5)
 
 
+@pytest.mark.parametrize("sigma", [0.5, 1, 2, 5])
+def test_detail_that_the_colours_share_is_no_noise(random, sigma):
+    fur = data.chelsea()[:192, :192]
+    estimate = estimate_noise(fur + random.normal(0, sigma, fur.shape))
+    deviation = estimate.deviation(np.median(fur, axis=(0, 1)))
+    assert deviation == pytest.approx([sigma] * 3, rel=0.15, abs=0.4)
+    assert estimate.correlation == 0 and not estimate.assumed
+
+
+def test_gray_in_three_channels_is_gray(photo, random):
+    noisy = photo + random.normal(0, 8, photo.shape)
+    estimate, one = estimate_noise(np.stack([noisy] * 3, -1)), estimate_noise(noisy)
+    assert estimate.read == one.read * 3 and estimate.gain == one.gain * 3
+
+
+def test_noise_in_false_colours_is_noise(photo, random):
+    noisy = photo + random.normal(0, 8, photo.shape)
+    estimate = estimate_noise(np.stack([noisy, 300 - 0.5 * noisy, 0.8 * noisy], -1))
+    assert estimate.deviation(128.0) == pytest.approx([8, 4, 6.4], rel=0.1)
+
+
 @pytest.mark.parametrize("photons", [5, 30, 100, 300])
 def test_photon_noise_has_the_gain_of_a_photon(photo, random, photons):
     estimate = estimate_noise(random.poisson(photo / 255 * photons) / photons)
@@ -127,7 +148,7 @@ def test_small_pictures_get_a_guess_that_says_so(random, shape):
 
 
 def test_a_picture_full_of_detail_says_that_there_may_be_less_noise(photo):
-    estimate = estimate_noise(photo[100:164, 200:264])
+    estimate = estimate_noise(photo[100:164, 200:264])  # of one channel
     assert estimate.confidence < 0.5
     assert "may be less" in estimate.assumed[0]
 

@@ -387,9 +387,10 @@ def test_a_model_does_what_its_card_says(name):
 
 
 @pytest.mark.slow
-def test_a_picture_with_hardly_any_noise_keeps_its_detail(run, tmp_path, rng):
+@pytest.mark.parametrize("sigma", [0.5, 1.5])
+def test_a_picture_with_hardly_any_noise_keeps_its_detail(run, tmp_path, rng, sigma):
     clean = data.chelsea()[:192, :192]
-    noisy = np.uint8(np.clip(np.round(clean + rng.normal(0, 1.0, clean.shape)), 0, 255))
+    noisy = np.uint8(np.clip(np.round(clean + rng.normal(0, sigma, clean.shape)), 0, 255))
     write_image(tmp_path / "noisy.png", noisy)
     found = {}
     for name, flags in {"plain": ["--noise=none"], "kept": []}.items():
@@ -397,4 +398,4 @@ def test_a_picture_with_hardly_any_noise_keeps_its_detail(run, tmp_path, rng):
         assert ended.status == 0
         found[name] = psnr(clean, read_image(tmp_path / f"{name}.png").pixels, 255)
     assert found["kept"] > found["plain"] + 0.5
-    assert found["kept"] > psnr(clean, noisy, 255) - 0.3
+    assert found["kept"] > psnr(clean, noisy, 255) - 0.05

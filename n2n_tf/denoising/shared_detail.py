@@ -1,0 +1,65 @@
+"""What the channels of a picture share is its detail; their noise is independent.
+
+With one underlying scene s, channel c is g_c * s + its own noise, so the product of two channels
+holds g_c * g_o * s^2 and no noise on average, and from three channels the factors g follow.
+"""
+
+import itertools
+
+import numpy as np
+
+_SIMILAR = 0.02  # correlation of two channels from which on they share something
+_MOST = 2.0  # by how much a ratio of factors g may differ from that of all energy
+_SHARED_NOISE = 0.1, 0.85  # own share of the energy, and high / middle energy: noise is shared
+
+
+def own_energies(
+    bands: list[np.ndarray], energies: list[np.ndarray], usable: np.ndarray
+) -> list[np.ndarray]:
+    """Energies of blocks without the detail that a channel shares with its neighbours in order.
+
+    Args:
+        bands: of each band, low to high, coefficients float64 [channels, blocks, frequencies].
+        energies: mean squares of these, [channels, blocks].
+        usable: bool [blocks], those that all channels have.
+
+    Returns:
+        like `energies`; a block's may be below 0. They are as they were in channels that share
+        white noise, as those of a gray picture in false colours do.
+    """
+    if not usable.any():
+        return energies
+    total = sum((low / max(low.mean(), 1e-300) for low in energies[0]), np.zeros(len(usable)))
+    flat = np.flatnonzero(usable)
+    flat = flat[np.argsort(total[flat], kind="stable")[: max(200, len(flat) // 20)]]
+    own = [_own(*band, flat) for band in zip(bands, energies, strict=True)]
+    share, white = _SHARED_NOISE
+    middle, high = (energy[:, flat].mean(1) for energy in energies[1:])
+    shared = (own[2][:, flat].mean(1) < share * high) & (high > white * middle)
+    return [np.where(shared[:, None], *pair) for pair in zip(energies, own, strict=True)]
+
+
+def _own(coefficients, energy, flat):
+    """The same for one band."""
+    channels = len(energy)
+    products, pooled = {}, {}
+    for pair in itertools.combinations(range(channels), 2):
+        product = np.einsum("nk,nk->n", *coefficients[list(pair)]) / coefficients.shape[2]
+        for key in (pair, pair[::-1]):
+            products[key], pooled[key] = product, product[flat].mean()
+    deviation = np.sqrt(energy[:, flat].mean(1))
+    own = energy.copy()
+    for channel in range(channels):
+        partners = {(channel - 1) % channels, (channel + 1) % channels} - {channel}
+        shared = []
+        for other in partners:
+            if pooled[channel, other] > _SIMILAR * deviation[channel] * deviation[other]:
+                ratio = deviation[channel] / deviation[other]
+                for third in partners - {other}:
+                    if min(pooled[channel, third], pooled[other, third]) > 0:
+                        found = pooled[channel, third] / pooled[other, third]
+                        ratio = np.clip(found, ratio / _MOST, ratio * _MOST)
+                shared.append(ratio * products[channel, other])
+        if shared:
+            own[channel] -= np.mean(shared, axis=0)
+    return own
