@@ -78,6 +78,13 @@ ENGINE = flags.DEFINE_enum(
     "What runs the network. LiteRT, for CPUs, starts seconds sooner; a network of your own is "
     "converted for it once, and the result kept beside it. Keras uses GPUs.",
 )
+PRECISION = flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "dynamic", "int8"],
+    "Arithmetic of LiteRT: dynamic and int8 are faster and lose a little, which the first line "
+    "says. The network is converted and measured once, and the result kept.",
+)
 WHITE_LEVEL = flags.DEFINE_float(
     "white_level",
     None,
@@ -182,6 +189,8 @@ def main(inputs: list[str]) -> int | None:
     from n2n_tf.denoising.noise_notes import parse_law
 
     law = parse_law(NOISE.value)
+    if ADAPT.value and PRECISION.value != "float32":
+        raise ValueError("--adapt: trains in float32 and cannot go with --precision.")
     naming = _naming()
     pairs, skipped = plan(inputs, OUTPUT.value, naming, OVERWRITE.value, SKIP_EXISTING.value)
     _check_preview(pairs, naming)
@@ -323,7 +332,9 @@ def _model_for():
     @_once(lock)
     def load(model):
         with program.stderr_held():
-            denoiser = Denoiser.load(model, TILE.value, ENGINE.value, program.import_tensorflow)
+            denoiser = Denoiser.load(
+                model, TILE.value, ENGINE.value, program.import_tensorflow, PRECISION.value
+            )
         say(f"Run by {denoiser.engine}.")
         return denoiser
 

@@ -59,18 +59,19 @@ class Denoiser:
         tile: int = DEFAULT_TILE,
         engine: str = "auto",
         before_keras: Callable[[], None] = lambda: None,
+        precision: str = "float32",
     ) -> "Denoiser":
         """Loads a model.
 
         Args:
             model: as `n2n_tf.model_files.load.load_model` takes it: a name, a path, a network.
             tile: see `Denoiser`.
-            engine, before_keras: see `n2n_tf.denoising.engines.load`.
+            engine, before_keras, precision: see `n2n_tf.denoising.engines.load`.
 
         Raises:
             ModelError: if there is no such model, or it is damaged or unusable.
         """
-        loaded, said = engines.load(model, engine, before_keras)
+        loaded, said = engines.load(model, engine, before_keras, precision)
         denoiser = cls(loaded.run, loaded.info, tile)
         denoiser.engine, denoiser._source, denoiser._network = said, model, loaded.network
         return denoiser

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     import keras
 
 ENGINES = "auto", "litert", "keras"
+PRECISIONS = "float32", "dynamic", "int8"  # of LiteRT
 
 
 def load(
     model: "str | os.PathLike | keras.Model",
     engine: str = "auto",
     before_keras: Callable[[], None] = lambda: None,
+    precision: str = "float32",
 ) -> tuple[LoadedModel, str]:
     """Loads a model with the engine that suits it and this machine.
 
@@ -38,6 +40,8 @@ def load(
             TensorFlow is imported already, or, with a warning, if it cannot be given such a form;
             else LiteRT.
         before_keras: called before Keras is imported.
+        precision: "float32", or for speed, at a loss that is said, LiteRT's "dynamic" or "int8":
+            such a form of the network is made when it is first asked for, and kept.
 
     Returns:
         the model, and in words what runs it.
@@ -47,20 +51,30 @@ def load(
     """
     if engine not in ENGINES:
         raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}. Received: {engine!r}.")
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"`precision` must be one of {', '.join(PRECISIONS)}. Received: {precision!r}."
+        )
+    if engine == "keras" and precision != "float32":
+        raise ModelError(f"Keras runs networks in float32; {precision} is for LiteRT.")
     if not isinstance(model, str | os.PathLike):
-        if engine == "litert":
+        if engine == "litert" or precision != "float32":
             raise ModelError("A network in memory is run with Keras; save it to use LiteRT.")
         return load_model(model), "Keras"
     path = find_model(model)
     if path.suffix == ".tflite" and not path.is_dir():
         if engine == "keras":
             raise ModelError(f"{path}: a .tflite file is run with LiteRT, not with Keras.")
+        if precision != "float32":
+            raise ModelError(f"{path}: has the precision that it was exported in.")
         return load_model(path), _litert()
     if engine == "keras":
         before_keras()
         return load_model(path), "Keras"
     try:
-        return _with_litert(path, engine == "litert", before_keras), _litert()
+        wanted = engine == "litert" or precision != "float32"
+        loaded = _with_litert(path, wanted, before_keras, precision)
+        return loaded, _litert(loaded.info)
     except _Unsuited as reason:
         why, trouble = str(reason), False
     except ModelError as error:
@@ -78,20 +92,22 @@ class _Unsuited(Exception):
     """Why Keras is the right engine."""
 
 
-def _with_litert(path, wanted, before_keras):
+def _with_litert(path, wanted, before_keras, precision):
     """The model in its LiteRT form, which is made if there is none."""
     source = network_file(path)
     if source is None:
         raise _Unsuited("it is a SavedModel")
     if not wanted and _gpu_there(before_keras):
         raise _Unsuited("there is a GPU")
-    form = find_form(source)
+    form = find_form(source, precision)
     if form is None and not wanted and "tensorflow" in sys.modules:
         raise _Unsuited("TensorFlow is loaded already, and the model's LiteRT form not made yet")
     if importlib.util.find_spec("ai_edge_litert") is None:
         raise ModelError("ai-edge-litert is not installed")
-    form = form or make_form(source)
-    info = info_beside(source) or form.info
+    form = form or make_form(source, precision)
+    info = form.info
+    if precision == "float32":
+        info = info_beside(source) or info
     return LoadedModel(open_tflite(form.path, info, form.content), info.but(sha256=None))
 
 
@@ -106,6 +122,11 @@ def _gpu_there(before_keras):
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def _litert():
+def _litert(info=None):
     count = available_processors()
-    return f"LiteRT, {count} thread{'s' if count > 1 else ''}"
+    threads = f"{count} thread{'s' if count > 1 else ''}"
+    if info is None or info.precision in (None, "float32"):
+        return f"LiteRT, {threads}"
+    lost = (info.measured or {}).get("psnr_drop")
+    told = "" if lost is None else f"; {max(lost, 0):.2f} dB lost on noisy photographs"
+    return f"LiteRT in {info.precision}, {threads}{told}"

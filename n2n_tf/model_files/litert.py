@@ -11,6 +11,7 @@ from n2n_tf.model_files.tflite_domain import decode, encode
 from n2n_tf.pipelines.processors import available_processors
 
 SIGNATURE = "denoise"  # of exports: denoise(noisy) -> {"denoised": ...}
+_FIXED_ONCE_RUN = "dynamic", "int8"  # precisions in which XNNPACK refuses another size
 
 
 def open_tflite(
@@ -34,12 +35,18 @@ def open_tflite(
 
     sides = info.tile or (info.size_multiple, info.size_multiple)
     given = {"model_path": str(path)} if content is None else {"model_content": content}
-    try:
+
+    def opened():
         interpreter = Interpreter(**given, num_threads=available_processors())
-        signature = interpreter.get_signature_runner(SIGNATURE)
+        return interpreter.get_signature_runner(SIGNATURE)
+
+    try:
+        signature = opened()
         taken = int(signature.get_input_details()["noisy"]["shape_signature"][-1])
         if info.input != "bayer_mosaic":
             check_channels(taken, info.channels)
+        if info.precision in _FIXED_ONCE_RUN and not info.tile:
+            signature = _AnySize(opened)
         run = functools.partial(_run, signature, info)
         smallest = np.zeros((1, *sides, info.channels), np.float32)
         returned = run(smallest).shape
@@ -50,6 +57,18 @@ def open_tflite(
     if returned != smallest.shape:
         raise ModelError(f"{path}: returns {returned} for images {smallest.shape}.")
     return run
+
+
+class _AnySize:
+    """A signature of a file that cannot change its size once it has run: opened for each anew."""
+
+    def __init__(self, opened):
+        self._opened, self._shape, self._signature = opened, None, None
+
+    def __call__(self, noisy):
+        if noisy.shape != self._shape:
+            self._signature, self._shape = self._opened(), noisy.shape
+        return self._signature(noisy=noisy)
 
 
 def _run(signature, info, noisy):

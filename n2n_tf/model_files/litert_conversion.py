@@ -12,6 +12,7 @@ a transposed convolution only of a fixed size.
 import pathlib
 import sys
 import tempfile
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -42,6 +43,28 @@ def litert_graph(network: keras.Model, info: ModelInfo) -> bytes:
         ModelError: if the result differs by more than `TOLERANCE`. What the converter raises is
             passed on.
     """
+    graph = converted(network, info, _in_16_bits if fits_float16(network) else None)
+    difference = largest_difference(network, graph, info)
+    if not difference <= TOLERANCE:
+        raise ModelError(f"its LiteRT form differs by {difference:.2g}, more than {TOLERANCE:g}")
+    return graph
+
+
+def converted(
+    network: keras.Model,
+    info: ModelInfo,
+    adjust: Callable[[tf.lite.TFLiteConverter], None] | None = None,
+) -> bytes:
+    """Converts a network.
+
+    Args:
+        network: as for `litert_graph`.
+        info: its `ModelInfo`.
+        adjust: None or callable(converter), which sets what the result is to be like.
+
+    Returns:
+        bytes of a `.tflite` file. What the converter raises is passed on.
+    """
     archive = keras.export.ExportArchive()
     same = keras.models.clone_model(network, clone_function=_shuffling)
     archive.track(same)
@@ -52,14 +75,14 @@ def litert_graph(network: keras.Model, info: ModelInfo) -> bytes:
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if fits_float16(network):
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        graph = converter.convert()
-    difference = largest_difference(network, graph, info)
-    if not difference <= TOLERANCE:
-        raise ModelError(f"its LiteRT form differs by {difference:.2g}, more than {TOLERANCE:g}")
-    return graph
+        if adjust:
+            adjust(converter)
+        return converter.convert()
+
+
+def _in_16_bits(converter):
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
 
 
 def fits_float16(network: keras.Model) -> bool:
@@ -121,8 +144,8 @@ class Shuffling(layers.Layer):
         return self.layer.compute_output_shape(shape)
 
 
-def main(source: str, target: str) -> None:
-    """Converts a file that holds a network."""
+def main(source: str, target: str, precision: str = "float32") -> None:
+    """Converts a file that holds a network; other precisions: `n2n_tf.export.fast_form`."""
     loaded = load_model(source)
     graph = litert_graph(loaded.network, loaded.info)
     write_form(pathlib.Path(target), graph, loaded.info, pathlib.Path(source))

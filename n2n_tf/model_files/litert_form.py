@@ -3,7 +3,7 @@
 It is run without importing TensorFlow, which takes seconds. It lies beside the network's file,
 network.tflite beside network.keras and model.pth.tflite beside model.pth, or in the user's cache
 where that folder cannot be written to. `form.json` inside tells the checksum of the network that it
-was made from, and its own.
+was made from, and its own. Forms in 8 bits lie beside it under names of their own.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import sys
 import zipfile
 
 from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError, ModelInfo, first_line
+from n2n_tf.model_files.shipped import SHIPPED
 from n2n_tf.pipelines.files.atomic_files import atomic_file
 from n2n_tf.pipelines.files.checksums import file_checksum
 
@@ -36,23 +37,24 @@ class Form:
     info: ModelInfo
 
 
-def beside(source: pathlib.Path) -> pathlib.Path:
+def beside(source: pathlib.Path, precision: str = "float32") -> pathlib.Path:
     """Where the form of a network's file lies if its folder can be written to."""
-    if source.name == NETWORK_FILE:
-        return source.with_suffix(".tflite")
-    return source.with_name(f"{source.name}.tflite")
+    kind = "" if precision == "float32" else f"_{precision}"
+    stem = source.stem if source.name == NETWORK_FILE else source.name
+    return source.with_name(f"{stem}{kind}.tflite")
 
 
-def in_cache(source: pathlib.Path) -> pathlib.Path:
+def in_cache(source: pathlib.Path, precision: str = "float32") -> pathlib.Path:
     """Where it lies otherwise."""
+    kind = "" if precision == "float32" else f"_{precision}"
     home = {"win32": "LOCALAPPDATA"}.get(sys.platform, "XDG_CACHE_HOME")
     cache = os.environ.get(home) or pathlib.Path.home() / ".cache"
-    return pathlib.Path(cache) / "n2n_tf" / f"{file_checksum(source)[:32]}.tflite"
+    return pathlib.Path(cache) / "n2n_tf" / f"{file_checksum(source)[:32]}{kind}.tflite"
 
 
-def find_form(source: pathlib.Path) -> Form | None:
+def find_form(source: pathlib.Path, precision: str = "float32") -> Form | None:
     """The form of a network's file, if there is one that is whole and of this very network."""
-    for path in (beside(source), in_cache(source)):
+    for path in (beside(source, precision), in_cache(source, precision)):
         try:
             form, made_from = _read(path)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
@@ -96,34 +98,46 @@ def write_form(path: pathlib.Path, graph: bytes, info: ModelInfo, source: pathli
                 archive.writestr(entry, json.dumps(held, indent=2) + "\n")
 
 
-def make_form(source: pathlib.Path) -> Form:
+_MAKERS = {
+    "float32": "n2n_tf.model_files.litert_conversion",
+    "dynamic": "n2n_tf.export.fast_form",
+    "int8": "n2n_tf.export.fast_form",
+}
+
+
+def make_form(source: pathlib.Path, precision: str = "float32") -> Form:
     """Converts a network in a process of its own, which takes some seconds, and keeps the result.
+
+    Args:
+        source: the network's file.
+        precision: "float32", or for speed "dynamic" or "int8" (`n2n_tf.export.tflite.PRECISIONS`).
 
     Raises:
         FormError: if that fails, or the result can be kept nowhere.
     """
     try:
-        target = _place(source)
+        target = _place(source, precision)
     except OSError as error:
         raise FormError(f"no place to keep it ({first_line(error)})") from error
-    command = [sys.executable, "-m", "n2n_tf.model_files.litert_conversion", source, target]
+    command = [sys.executable, "-m", _MAKERS[precision], source, target, precision]
     quiet = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, env=quiet, stdin=subprocess.DEVNULL
     )
-    form = find_form(source)
+    form = find_form(source, precision)
     if done.returncode or form is None:
         said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise FormError(f"the conversion failed ({said[-1][:200].rstrip('.')})")
     return form
 
 
-def _place(source):
+def _place(source, precision="float32"):
     """Where a new form goes: beside the network, unless others' files are there or it must not."""
-    path = beside(source)
-    if os.access(path.parent, os.W_OK) and (not path.exists() or _is_form(path)):
+    path = beside(source, precision)
+    ours = precision != "float32" and SHIPPED.resolve() in source.resolve().parents
+    if not ours and os.access(path.parent, os.W_OK) and (not path.exists() or _is_form(path)):
         return path
-    path = in_cache(source)
+    path = in_cache(source, precision)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"{path.parent} cannot be written to")
