@@ -148,18 +148,24 @@ class Denoiser:
                 most = number * tiles + done
                 progress(most, len(parts) * tiles)
 
-        moved = np.empty(planes.shape, image.dtype if image.dtype.kind == "u" else np.float32)
+        moved = None
+        if len(parts) > 1:
+            moved = np.empty(planes.shape, image.dtype if image.dtype.kind == "u" else np.float32)
         for number, (plane, first) in enumerate(parts):
             part = np.s_[plane, :, :, first : first + step]
             network = functools.partial(self._tiled, progress=functools.partial(ran, number))
             if noise == "none":
-                moved[part] = self._as_trained(network, planes[part], white_level)
-                continue
-            law = estimate_noise(planes[part]) if noise == "auto" else noise
-            law = law.of_channels(*range(first, first + step)).scaled(strength)
-            moved[part], given_back = self._known(network, planes[part], white_level, law)
-            if tell:
-                tell(law, given_back)
+                result = self._as_trained(network, planes[part], white_level)
+            else:
+                law = estimate_noise(planes[part]) if noise == "auto" else noise
+                law = law.of_channels(*range(first, first + step)).scaled(strength)
+                result, given_back = self._known(network, planes[part], white_level, law)
+                if tell:
+                    tell(law, given_back)
+            if moved is None:  # the only part is all of it: a copy would fill memory
+                moved = result[None]
+            else:
+                moved[part] = result
         moved = moved.reshape([image.shape[axis] for axis in order])
         return np.ascontiguousarray(np.transpose(moved, np.argsort(order)))
 
@@ -186,7 +192,8 @@ class Denoiser:
     def _as_trained(self, network, image, white_level):
         """One image [height, width, channels] by the bare network."""
         white_level = white_level or self.info.white_level
-        floats = to_float(image, white_level)
+        as_it_is = image.dtype == np.float32 and white_level in (None, 1)
+        floats = image if as_it_is else to_float(image, white_level)
         if not np.isfinite(floats).all():
             raise ValueError("The image holds NaN or infinite pixels; correct or mask them first.")
         denoised = network(floats)

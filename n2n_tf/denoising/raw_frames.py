@@ -72,9 +72,11 @@ def denoise_mosaic(
 
     `how`: as `denoise_planes` takes it.
     """
-    unified = bayer.unify(np.asarray(values, np.float32), pattern, how="pad")
-    planes = denoise_planes(denoise, bayer.pack(unified, "RGGB"), progress, **how)
-    return bayer.undo_unify(bayer.unpack(planes, "RGGB"), pattern, np.shape(values))
+    shape = np.shape(values)
+    planes = bayer.pack(bayer.unify(np.asarray(values, np.float32), pattern, how="pad"), "RGGB")
+    del values  # as large as the planes
+    planes = denoise_planes(denoise, planes, progress, **how)
+    return bayer.undo_unify(bayer.unpack(planes, "RGGB"), pattern, shape)
 
 
 def denoise_planes(
