@@ -158,7 +158,9 @@ def _of_one_image(name, noisy, budget, seed):
     network = unet(noisy.shape[2], fields["features"], init_scale=scale, dropout=dropout)
     keras.config.set_dtype_policy(policy)
     run = self2self if name == "self2self" else deep_image_prior
-    rate = {"learning_rate": 1e-3} if name == "self2self" and budget.steps < 100_000 else {}
+    # Few steps must be large ones; the deep image prior's always are.
+    few = name == "self2self" and budget.one_image_steps < 100_000
+    rate = {"learning_rate": fields["learning_rate"]} if few else {}
     return run(network, noisy, budget.one_image_steps, SIZE_MULTIPLE, seed=seed, **rate)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from n2n_tf.evaluation.published import paper_figures
 from n2n_tf.experiments.plan import NOISES, Experiment, Row, caption_of, paper_cell
 
+ENOUGH_ALONE = 1_000  # steps on one image, below which a network has not even drawn it
+
 
 def markdown(record: dict, experiment: Experiment) -> str:
     """The whole record, one table for each noise.
@@ -39,12 +41,16 @@ def caption(record: dict) -> str:
     """What the budget means for the figures."""
     budget = record["budget"]
     images = budget["images"]
-    width = dict(budget["recipe"])["features"]
+    width, alone = dict(budget["recipe"])["features"], ""
+    if any(row["kind"] == "one_image" for row in record["rows"]):
+        short = ", too few to denoise" if budget["one_image_steps"] < ENOUGH_ALONE else ""
+        alone = f" Networks trained anew on each image had {budget['one_image_steps']:,}{short}."
     few = f" Only the first {images} images of each set are scored." if images else ""
     return (
         f"PSNR in dB / SSIM. {caption_of(budget['steps'])}{few} Every trained method had "
-        f"{budget['steps']:,} steps; networks are {width} features wide. The paper's figures, in "
-        f"columns of their own, were measured by its authors: {paper_figures()['source']}."
+        f"{budget['steps']:,} steps; networks are {width} features wide.{alone} The paper's "
+        "figures, in columns of their own, were measured by its authors: "
+        f"{paper_figures()['source']}."
     )
 
 

@@ -14,7 +14,8 @@ from n2n_tf.method.noise2void import uniform
 from n2n_tf.pipelines.padding import reflect_pad, round_up
 
 KEPT = 0.7  # of the pixels, in each of Self2Self's Bernoulli samples
-AVERAGED = 0.99  # weight of the past in the deep image prior's mean of results
+AVERAGED = 0.99  # weight of the past in the deep image prior's mean of results, at most
+SHARE = 0.1  # of the steps, over which that mean reaches in runs of less than 1,000
 JITTER = 1 / 30  # standard deviation of what is added to the deep image prior's input each step
 
 
@@ -94,8 +95,8 @@ def deep_image_prior(
         loss = mean (f(z + jitter) - y)^2,  z uniform in [0, 0.1)
 
     The network draws what images have before it draws noise. The result is the mean of what it
-    gave, the past weighing `AVERAGED`. Here z has as many channels as the image (the publication:
-    32), so that any network of this package will do.
+    gave, the past weighing `AVERAGED`, less in short runs. Here z has as many channels as the image
+    (the publication: 32), so that any network of this package will do.
 
     Args:
         network: fresh functional `keras.Model`.
@@ -113,6 +114,7 @@ def deep_image_prior(
     optimizer = keras.optimizers.Adam(learning_rate)
     image = tf.constant(_padded(noisy, size_multiple)[None])
     fixed = 0.1 * uniform(tf.shape(image), tf.constant([seed, -1], tf.int64))
+    past = min(AVERAGED, 1.0 - 1.0 / max(1.0, SHARE * steps))
     mean = tf.Variable(image)  # an ordinary variable: it belongs to no network
 
     @tf.function
@@ -124,9 +126,7 @@ def deep_image_prior(
             loss = tf.reduce_mean(tf.square(drawn - image))
         gradients = tape.gradient(loss, network.trainable_variables)
         optimizer.apply(gradients, network.trainable_variables)
-        share = tf.minimum(
-            tf.cast(number, tf.float32) / (1.0 + tf.cast(number, tf.float32)), AVERAGED
-        )
+        share = tf.minimum(tf.cast(number, tf.float32) / (1.0 + tf.cast(number, tf.float32)), past)
         mean.assign(share * mean + (1.0 - share) * drawn)
 
     for number in range(steps):
