@@ -6,7 +6,7 @@ Rows of one table are run in turns, so that whatever else the machine does meets
 Medians, in seconds of wall clock and of processor time (user and system, all threads together);
 ratios are to the first row. On a busy machine believe the processor time. PyTorch and onnxruntime
 are left out unless they are installed (requirements-benchmarks.txt), or --rivals_python names the
-Python of an environment that holds them and this package.
+Python of an environment that holds them.
 """
 
 import contextlib
@@ -88,8 +88,10 @@ def apart(names):
     rows = {}
     with contextlib.ExitStack() as stack:
         for name in names:
+            ours = not name.endswith(("PyTorch", "onnxruntime"))
+            python = sys.executable if ours else RIVALS_PYTHON.value
             process = subprocess.Popen(
-                [RIVALS_PYTHON.value, pathlib.Path(__file__).with_name("rivals.py"), name],
+                [python, pathlib.Path(__file__).with_name("rivals.py"), name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

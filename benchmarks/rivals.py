@@ -169,9 +169,7 @@ def _torch_unet():
 
 
 def _processors():
-    from n2n_tf.pipelines.processors import available_processors
-
-    return available_processors()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 ROWS = {

@@ -35,6 +35,7 @@ since the last checkpoint. When the run is complete:
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import sys
 from typing import TYPE_CHECKING
@@ -372,6 +373,8 @@ def main(arguments: list[str]) -> int:
 
 def run() -> None:
     """Entry point of `n2n-train`."""
+    # TensorFlow does so by itself only where there is AVX-512; steps gain on other processors too.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     flags.mark_flags_as_required(["data_dir", "model_dir"])
     program.start(main, "n2n-train", sys.modules[__name__])
 

@@ -1,13 +1,17 @@
 """n2n-train: what is told before any training begins."""
 
 import functools
+import os
+import types
 
 import numpy as np
 import programs
 import pytest
 from dng_samples import random_mosaic, write_sample
 
+from n2n_tf.cli import train as train_program
 from n2n_tf.pipelines.files.image_files import write_image
+from n2n_tf.training.recipes import Recipe
 
 
 @pytest.fixture
@@ -46,3 +50,29 @@ def test_what_is_wrong_with_the_folder(train, tmp_path, monkeypatch, folder, mes
     ended = train("--model_dir=m", "--noise=none", f"--data_dir={folder}")
     assert ended.status == 1 and message in ended.err and ended.err.count("\n") == 1
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("0", "0")])
+def test_onednn_is_on_unless_the_user_says_otherwise(given, used, monkeypatch):
+    monkeypatch.setattr(train_program.flags, "mark_flags_as_required", lambda names: None)
+    seen = []
+    start = lambda *_: seen.append(os.environ["TF_ENABLE_ONEDNN_OPTS"])  # noqa: E731
+    monkeypatch.setattr(train_program.program, "start", start)
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given or "")
+    if not given:
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    train_program.run()
+    assert seen == [used]
+
+
+def test_a_faster_precision_is_told_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_program, "MODEL_DIR", types.SimpleNamespace(value=str(tmp_path)))
+    plain, fast = Recipe("none"), Recipe("none", precision="mixed_bfloat16")
+    for knows in (True, False):
+        monkeypatch.setattr(train_program, "computes_in_bfloat16", lambda knows=knows: knows)
+        told = train_program._faster_precision(plain)
+        assert bool(told and "--precision=mixed_bfloat16" in told) == knows
+        assert train_program._faster_precision(fast) is None
+    monkeypatch.setattr(train_program, "computes_in_bfloat16", lambda: True)
+    (tmp_path / "run.json").write_text("{}")  # a run that continues keeps its precision
+    assert train_program._faster_precision(plain) is None
