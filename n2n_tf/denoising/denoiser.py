@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from n2n_tf.denoising import engines
-from n2n_tf.denoising.known_noise import denoise_known
+from n2n_tf.denoising.known_noise import Stages, denoise_known
+from n2n_tf.denoising.large import SAMPLES, denoise_large, sampled_rows
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
-from n2n_tf.denoising.tiling import Tiling, denoise_tiled
+from n2n_tf.denoising.tiling import Tile, Tiling, denoise_tiled, denoised_rows, image_window
 from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.load import load_model
 from n2n_tf.pipelines.files.image_files import to_float, to_integer
@@ -148,24 +149,18 @@ class Denoiser:
                 most = number * tiles + done
                 progress(most, len(parts) * tiles)
 
-        moved = None
-        if len(parts) > 1:
-            moved = np.empty(planes.shape, image.dtype if image.dtype.kind == "u" else np.float32)
+        moved = np.empty(planes.shape, image.dtype if image.dtype.kind == "u" else np.float32)
         for number, (plane, first) in enumerate(parts):
             part = np.s_[plane, :, :, first : first + step]
-            network = functools.partial(self._tiled, progress=functools.partial(ran, number))
+            progressed = functools.partial(ran, number)
             if noise == "none":
-                result = self._as_trained(network, planes[part], white_level)
-            else:
-                law = estimate_noise(planes[part]) if noise == "auto" else noise
-                law = law.of_channels(*range(first, first + step)).scaled(strength)
-                result, given_back = self._known(network, planes[part], white_level, law)
-                if tell:
-                    tell(law, given_back)
-            if moved is None:  # the only part is all of it: a copy would fill memory
-                moved = result[None]
-            else:
-                moved[part] = result
+                self._as_trained(planes[part], white_level, progressed, moved[part])
+                continue
+            law = estimate_noise(planes[part]) if noise == "auto" else noise
+            law = law.of_channels(*range(first, first + step)).scaled(strength)
+            given_back = self._known(planes[part], white_level, law, progressed, moved[part])
+            if tell:
+                tell(law, given_back)
         moved = moved.reshape([image.shape[axis] for axis in order])
         return np.ascontiguousarray(np.transpose(moved, np.argsort(order)))
 
@@ -189,44 +184,59 @@ class Denoiser:
             f"shape={image.shape}."
         )
 
-    def _as_trained(self, network, image, white_level):
-        """One image [height, width, channels] by the bare network."""
-        white_level = white_level or self.info.white_level
-        as_it_is = image.dtype == np.float32 and white_level in (None, 1)
-        floats = image if as_it_is else to_float(image, white_level)
-        if not np.isfinite(floats).all():
-            raise ValueError("The image holds NaN or infinite pixels; correct or mask them first.")
-        denoised = network(floats)
-        if image.dtype.kind == "u":
-            return to_integer(denoised, image.dtype, white_level)
-        return denoised if white_level is None else denoised * np.float32(white_level)
-
-    def _known(self, network, image, white_level, law):
-        """One image with noise of a known law -> result, share given back."""
-        integers = image.dtype.kind == "u"
-        levels = self.info.noise_level
-        white = white_level or self.info.white_level
-        white = np.float32(white or (np.iinfo(image.dtype).max if integers else 1))
-
-        def in_units(values: np.ndarray) -> np.ndarray:
-            return network(values / white) * white
-
-        values = np.asarray(image, np.float32)
-        result, given_back = denoise_known(network if levels else in_units, values, law, levels)
-        if not integers:
-            return result, given_back
-        return to_integer(result, image.dtype, 1), given_back
-
-    def _tiled(self, floats, progress):
-        """float32 [height, width, channels] in the network's units -> the same, tile by tile."""
+    def _run(self, windows):
+        """The network on one window [1, height, width, channels], which has all processors."""
         with self._running:
-            denoised = denoise_tiled(self.run, floats, self.tiling, progress)
+            denoised = np.asarray(self.run(windows))
         if not np.isfinite(denoised).all():
             raise ModelError(
                 "The network returned NaN or infinite pixels: it is damaged or its training "
                 "diverged, or the image's values are far outside [0, 1]."
             )
         return denoised
+
+    def _as_trained(self, image, white_level, progress, out):
+        """One image [height, width, channels] by the bare network, into `out`."""
+        white_level = white_level or self.info.white_level
+        window_of = image_window(image)
+
+        def floats(tile: Tile) -> np.ndarray:
+            window = to_float(window_of(tile), white_level)
+            if not np.isfinite(window).all():
+                raise ValueError(
+                    "The image holds NaN or infinite pixels; correct or mask them first."
+                )
+            return window
+
+        for row, band in denoised_rows(self._run, image.shape, floats, self.tiling, progress):
+            if image.dtype.kind == "u":
+                band = to_integer(band, image.dtype, white_level)
+            elif white_level is not None:
+                band *= np.float32(white_level)
+            out[row : row + len(band)] = band
+
+    def _known(self, image, white_level, law, progress, out):
+        """One image with noise of a known law, into `out` -> share given back."""
+        levels = self.info.noise_level
+        white = white_level or self.info.white_level
+        white = np.float32(white or (np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1))
+
+        def run(windows: np.ndarray) -> np.ndarray:
+            return self._run(windows) if levels else self._run(windows / white) * white
+
+        def write(rows: slice, result: np.ndarray) -> None:
+            out[rows] = to_integer(result, out.dtype, 1) if out.dtype.kind == "u" else result
+
+        if image.size > SAMPLES:
+            stages = Stages.of(np.float32(sampled_rows(image)), law, levels)
+            if stages is not None:
+                return denoise_large(run, image, stages, self.tiling, write, progress)
+            out[...] = image
+            return 0.0
+        tiled = functools.partial(denoise_tiled, run, tiling=self.tiling, progress=progress)
+        result, given_back = denoise_known(tiled, np.float32(image), law, levels)
+        write(slice(None), result)
+        return given_back
 
 
 def _check_pixels(image, white_level):

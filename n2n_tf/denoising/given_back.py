@@ -15,7 +15,7 @@ _SPREADS = 2.0  # by how many spreads of its neighbours a hot pixel is off them,
 _DEVIATIONS = 6.0  # and by how many standard deviations more
 
 
-_NUDGE = 0.3  # standard deviations of the noise, by which a picture is changed to see what follows
+NUDGE = 0.3  # standard deviations of the noise, by which a picture is changed to see what follows
 
 
 def share_given_back(
@@ -71,12 +71,23 @@ def noise_taken(
     Returns:
         float32 [H, W, 1], in units of the noise's variance, at least 0.
     """
-    more = np.random.default_rng(0).choice(np.float32([-1, 1]), noisy.shape)
+    more = nudges(noisy.shape, level, correlation)
+    return taken_of(more, denoised, network(noisy + more))
+
+
+def nudges(shape: tuple[int, int, int], level: float, correlation: float = 0.0) -> np.ndarray:
+    """By how much the pixels of a picture are changed for that: float32 of its shape."""
+    more = np.random.default_rng(0).choice(np.float32([-1, 1]), shape)
     if correlation:
         kernel = filter_of(correlation)
-        more = cv2.sepFilter2D(more, -1, kernel, kernel).reshape(noisy.shape)
-    step = np.float32(_NUDGE * level)
-    left = (network(noisy + step * more) - denoised) / step
+        more = cv2.sepFilter2D(more, -1, kernel, kernel).reshape(shape)
+    return more * np.float32(NUDGE * level)
+
+
+def taken_of(more: np.ndarray, denoised: np.ndarray, nudged: np.ndarray) -> np.ndarray:
+    """`noise_taken` from `nudges` and from what the network made without and with them."""
+    step = np.sqrt(np.mean(np.square(more), dtype=np.float64)).astype(np.float32)
+    more, left = more / step, (nudged - denoised) / step
     return np.maximum(local_mean(more * (more - left)).mean(-1, keepdims=True), 0)
 
 

@@ -1,6 +1,9 @@
 """Denoises a picture whose noise is known: scaled to the network, and never changed by more."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +16,7 @@ from n2n_tf.denoising.given_back import (
     share_given_back,
 )
 from n2n_tf.denoising.noise_level import NoiseEstimate
-from n2n_tf.denoising.stabilise import stabilise
+from n2n_tf.denoising.stabilise import Scale, stabilise
 
 ANY_LEVEL = 1e-6, 1.0
 WEAK = 0.03  # noise as a share of the range, below which the network is asked twice
@@ -44,23 +47,100 @@ def denoise_known(
         float32 [H, W, channels] in the units of `image`, and the mean share of what the network
         took away that was given back.
     """
-    unusable = ~np.isfinite(image)
-    if estimate.nothing or unusable.all():
+    stages = Stages.of(image, estimate, levels)
+    if stages is None:
         return image.astype(np.float32), 0.0
-    usable = filled_in(image, unusable)
-    scaled, scale = stabilise(usable, estimate, levels or ANY_LEVEL)
-    hidden = unusable | hot_pixels(scaled, scale.level)
-    usable, scaled = filled_in(usable, hidden), filled_in(scaled, hidden)
+    before = stages.before(image)
+    run = functools.partial(stages.run, network)
+    denoised, taken = run(before.scaled), ENERGY_OF_NOISE
+    if stages.asks_twice:
+        level = stages.scale.level
+        taken = noise_taken(run, before.scaled, denoised, level, estimate.correlation)
+    result, share = stages.after(image, before, denoised, taken)
+    return result, float(share.mean())
 
-    def run(values: np.ndarray) -> np.ndarray:
-        return network(values) if levels else scale.apply(network(scale.undo(values)))
 
-    denoised, taken = run(scaled), ENERGY_OF_NOISE
-    if scale.share < WEAK:  # where a network's errors are the larger evil
-        taken = noise_taken(run, scaled, denoised, scale.level, estimate.correlation)
-    share = share_given_back(scaled, denoised, scale.level, taken)
-    kept = denoised + share * (scaled - denoised)
-    result = scale.undo(kept, scaled if levels else None)
-    silent = np.array([not g and r <= 0 for g, r in zip(estimate.gain, estimate.read, strict=True)])
-    same = hidden | silent | constant_areas(usable) | (kept == scaled)
-    return np.where(same, image, result).astype(np.float32), float(share.mean())
+class Before(NamedTuple):
+    """A picture before the network, [H, W, channels].
+
+    Attributes:
+        usable: in its units, without what the network does not see.
+        hidden: bool, what that is.
+        scaled: float32, `usable` with its noise alike everywhere.
+    """
+
+    usable: np.ndarray
+    hidden: np.ndarray
+    scaled: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Stages:
+    """What is done to a picture, or to a part of one, before and after the network.
+
+    Attributes:
+        estimate: its noise.
+        scale: of the whole picture.
+        known: whether the network is one for Gaussian noise of known levels.
+    """
+
+    estimate: NoiseEstimate
+    scale: Scale
+    known: bool
+
+    @classmethod
+    def of(
+        cls, image: np.ndarray, estimate: NoiseEstimate, levels: tuple[float, float] | None
+    ) -> "Stages | None":
+        """The stages of a picture, or None if it stays as it is; see `denoise_known`."""
+        unusable = ~np.isfinite(image)
+        if estimate.nothing or unusable.all():
+            return None
+        scale = stabilise(filled_in(image, unusable), estimate, levels or ANY_LEVEL)[1]
+        return cls(estimate, scale, levels is not None)
+
+    @property
+    def asks_twice(self) -> bool:
+        """Whether the noise is so weak that a network's errors are the larger evil."""
+        return self.scale.share < WEAK
+
+    def before(self, image: np.ndarray) -> Before:
+        """Array [H, W, channels] -> `Before`."""
+        unusable = ~np.isfinite(image)
+        usable = filled_in(image, unusable)
+        scaled = self.scale.apply(usable)
+        hidden = unusable | hot_pixels(scaled, self.scale.level)
+        return Before(filled_in(usable, hidden), hidden, filled_in(scaled, hidden))
+
+    def shown(self, scaled: np.ndarray) -> np.ndarray:
+        """What the network gets of float32 [H, W, channels]."""
+        return scaled if self.known else self.scale.undo(scaled)
+
+    def run(self, network: Callable[[np.ndarray], np.ndarray], scaled: np.ndarray) -> np.ndarray:
+        """What a network makes of float32 [H, W, channels], in the same units."""
+        denoised = network(self.shown(scaled))
+        return denoised if self.known else self.scale.apply(denoised)
+
+    def after(
+        self,
+        image: np.ndarray,
+        before: Before,
+        denoised: np.ndarray,
+        taken: np.ndarray | float = ENERGY_OF_NOISE,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The result, float32 [H, W, channels], and which share was given back.
+
+        Args:
+            image: the picture.
+            before: what `before` made of it.
+            denoised: what `run` made of that.
+            taken: as `n2n_tf.denoising.given_back.share_given_back` takes it.
+        """
+        scale, scaled = self.scale, before.scaled
+        share = share_given_back(scaled, denoised, scale.level, taken)
+        kept = denoised + share * (scaled - denoised)
+        result = scale.undo(kept, scaled if self.known else None)
+        laws = zip(self.estimate.gain, self.estimate.read, strict=True)
+        silent = np.array([not gain and read <= 0 for gain, read in laws])
+        same = before.hidden | silent | constant_areas(before.usable) | (kept == scaled)
+        return np.where(same, image, result).astype(np.float32), share

@@ -6,9 +6,10 @@ as the network sees (`halo`). All tiles are read with one size, so one compiled 
 """
 
 import dataclasses
+import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -158,17 +159,41 @@ def denoise_tiled(
     Raises:
         ValueError: if the network's output has another shape than its input.
     """
-    height, width = image.shape[:2]
+    result = np.empty(image.shape, np.float32)
+    for row, band in denoised_rows(denoise, image.shape, image_window(image), tiling, progress):
+        result[row : row + len(band)] = band
+    return result
+
+
+def denoised_rows(
+    denoise: Callable,
+    shape: tuple[int, int, int],
+    window_of: Callable[[Tile], np.ndarray],
+    tiling: Tiling,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The same row of tiles by row of tiles, for images that need not be in memory.
+
+    Args:
+        denoise: as for `denoise_tiled`.
+        shape: (height, width, channels) of the image.
+        window_of: callable(tile) -> float32 [tile.height, tile.width, channels].
+        tiling: `Tiling`.
+        progress: as for `denoise_tiled`.
+
+    Yields:
+        number of the first row, and float32 [rows, width, channels]; all rows once, from the top.
+    """
+    height, width = shape[:2]
     sides = (round_up(side, tiling.size_multiple) for side in (height, width))
     if tiling.fixed:
         sides = map(max, sides, tiling.tile)
-    padded_height, padded_width = sides
-    result = np.empty(image.shape, np.float32)
-    tiles = plan_tiles(padded_height, padded_width, tiling)
+    tiles = plan_tiles(*sides, tiling)
     if progress:
         progress(0, len(tiles))
+    band = np.empty((0, *shape[1:]), np.float32)
     for done, t in enumerate(tiles, 1):
-        window = _window(image, t)
+        window = window_of(t)
         output = np.asarray(denoise(window[None]))[0]
         if output.shape != window.shape:
             raise ValueError(
@@ -177,12 +202,20 @@ def denoise_tiled(
             )
         row, row_end, column, column_end = t.keep
         row_end, column_end = min(row_end, height), min(column_end, width)
-        result[row:row_end, column:column_end] = output[
+        if column == 0:
+            band = np.empty((row_end - row, *shape[1:]), np.float32)
+        band[:, column:column_end] = output[
             row - t.top : row_end - t.top, column - t.left : column_end - t.left
         ]
         if progress:
             progress(done, len(tiles))
-    return result
+        if column_end == width:
+            yield row, band
+
+
+def image_window(image: np.ndarray) -> Callable[[Tile], np.ndarray]:
+    """`window_of` for an image in memory."""
+    return functools.partial(_window, image)
 
 
 def _window(image, tile):

@@ -55,10 +55,13 @@ def denoise_plane(plane, denoise):
     """
     source = straight(plane.pixels) if plane.premultiplied else plane.pixels
     opaque = plane.colours[-1].stop
-    result = np.empty_like(source)
-    result[..., opaque:] = source[..., opaque:]
-    for samples in plane.colours:
-        result[..., samples] = denoise(source[..., samples], plane.white)
+    if plane.colours == (slice(0, source.shape[2]),):  # a large picture is not copied
+        result = denoise(source, plane.white)
+    else:
+        result = np.empty_like(source)
+        result[..., opaque:] = source[..., opaque:]
+        for samples in plane.colours:
+            result[..., samples] = denoise(source[..., samples], plane.white)
     if plane.premultiplied:
         result = multiplied(result)
     if plane.blank is not None:

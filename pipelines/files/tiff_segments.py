@@ -94,7 +94,8 @@ def _encode(part, page):
     else:
         if predictor == 2:
             part = imagecodecs.delta_encode(part, axis=-2)
-        data = part.astype(part.dtype.newbyteorder(order)).tobytes()
+        stored = part.astype(part.dtype.newbyteorder(order), copy=False)
+        data = stored.reshape(-1).view(np.uint8).data  # no copy: it may be all of a large picture
     compressed = _compress(data, name_of(page.compression), len(data) // len(part))
     return imagecodecs.bitorder_encode(compressed) if page.fillorder == 2 else compressed
 
@@ -120,7 +121,7 @@ def _compress(data, compression, row):
     import imagecodecs
 
     if compression == "NONE":
-        return bytes(data)
+        return data
     if compression == "PACKBITS":
         rows = (data[at : at + row] for at in range(0, len(data), row))
         return b"".join(imagecodecs.packbits_encode(r) for r in rows)

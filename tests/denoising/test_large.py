@@ -1,0 +1,70 @@
+"""Large pictures in bands: the result of the whole at once, in little memory."""
+
+import numpy as np
+import pytest
+
+from n2n_tf.denoising import denoiser, large
+from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.large import sampled_rows
+from n2n_tf.model_files.info import ModelInfo
+
+
+def blurring(channels, **info):
+    """A network that is the mean of 3 x 3 pixels, and sees no farther."""
+
+    def run(x):
+        padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="edge")
+        height, width = x.shape[1:3]
+        return sum(
+            padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)
+        ) / np.float32(9)
+
+    info = ModelInfo(channels=channels, size_multiple=16, halo=16, **info)
+    return Denoiser(run, info, tile=96)
+
+
+@pytest.fixture
+def picture(rng):
+    y, x = np.mgrid[:410, :330]
+    clean = 3000 + 1500 * np.sin(x / 40) * np.cos(y / 50)
+    noisy = clean + np.sqrt(3 * clean) * rng.normal(size=clean.shape)
+    noisy[7, 9], noisy[200:206, 100] = 60000, 50000  # hot ones
+    noisy[250:270, 60:90] = 900  # of one value
+    return noisy
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("levels", [(0.02, 0.2), None])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_bands_give_what_the_whole_gives(monkeypatch, picture, channels, levels, dtype):
+    image = np.stack([picture * (1 + c / 9) for c in range(channels)], -1).astype(dtype)
+    if dtype == np.float32:
+        image[90:95, 30:70] = np.nan
+    denoise, told = blurring(channels, noise_level=levels), []
+    whole = denoise(image, tell=lambda *what: told.append(what))
+    monkeypatch.setattr(denoiser, "SAMPLES", 1000)  # the scale is still that of all rows
+    steps = []
+    parts = denoise(
+        image,
+        tell=lambda *what: told.append(what),
+        progress=lambda done, tiles: steps.append((done, tiles)),
+    )
+    np.testing.assert_allclose(np.float64(parts), whole, rtol=1e-5, atol=dtype == np.uint16)
+    assert np.mean(parts != whole) < (0.01 if dtype == np.uint16 else 1)
+    assert told[0][0] == told[1][0] and told[0][1] == pytest.approx(told[1][1], abs=1e-5)
+    assert steps[0][0] == 0 and steps[-1][0] == steps[-1][1] == len(steps) - 1 > 10
+
+
+def test_a_large_picture_without_noise_comes_back(monkeypatch):
+    monkeypatch.setattr(denoiser, "SAMPLES", 1000)
+    image = np.full((100, 90, 1), 7, np.uint16)
+    np.testing.assert_array_equal(blurring(1, noise_level=(0.02, 0.2))(image), image)
+
+
+def test_sampled_rows_are_spread_evenly(monkeypatch):
+    image = np.repeat(np.arange(4000)[:, None, None], 10, axis=1)
+    assert sampled_rows(image) is image
+    monkeypatch.setattr(large, "SAMPLES", 32_000)
+    rows = sampled_rows(image)[:, 0, 0]
+    assert len(rows) == 64 * len(rows[::64]) < 4000 / 3
+    assert (np.diff(rows[::64]) == 64 * 5).all() and (np.diff(rows[:64]) == 1).all()
