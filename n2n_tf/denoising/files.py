@@ -10,6 +10,7 @@ import numpy as np
 
 from n2n_tf.model_files.info import ModelError
 from n2n_tf.pipelines.files.conversions import writing
+from n2n_tf.pipelines.files.image_files import upright
 from n2n_tf.pipelines.files.image_limits import ImageFileError
 from n2n_tf.pipelines.files.planes import denoise_plane
 from n2n_tf.pipelines.files.stacks import open_planes
@@ -46,7 +47,7 @@ def denoise_file(
         overwrite: whether an existing file is replaced.
         progress: None or callable(done, total): tiles of all planes.
         watch: None or callable(words for the plane, pixels before, pixels after), called for the
-            first colour image or channel of the middle plane.
+            first colour image or channel of the middle plane, upright.
         **how: arguments of `Denoiser.__call__`.
 
     Returns:
@@ -75,7 +76,8 @@ def denoise_file(
                 if watch and index == len(planes) // 2:
                     colours = plane.colours[0]
                     where = f", plane {index + 1} of {len(planes)}" if len(planes) > 1 else ""
-                    watch(where, plane.pixels[..., colours], result[..., colours])
+                    pair = (upright(p, planes.orientation) for p in (plane.pixels, result))
+                    watch(where, *(pixels[..., colours] for pixels in pair))
                 pixels += plane.pixels[..., 0].size * len(plane.colours)
     return pixels / 1e6, planes.notes
 

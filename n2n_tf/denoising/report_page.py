@@ -149,7 +149,8 @@ def _section(number, one):
         '<button class="in">+</button></div>\n'
         f'<div class="frame"><div class="stack"><img class="before" alt="source" src="{before}">'
         f'<img class="after" alt="result" src="{after}">'
-        f'<img class="removed" alt="removed noise" src="{removed}"></div></div>\n'
+        f'<img class="removed" alt="removed noise" src="{removed}"><div class="line"></div>'
+        "</div></div>\n"
         f"<table>{rows}</table></section>"
     )
 
@@ -165,10 +166,12 @@ p { margin: 0 0 .5em; color: #666 }
 .controls { display: flex; gap: 1.5em; align-items: center; margin-bottom: .5em }
 .slider { width: 20em; vertical-align: middle }
 .zoom { display: inline-block; width: 4em; text-align: center }
-.frame { overflow: auto; max-width: 100%; max-height: 80vh; background: #ddd; resize: both }
-.stack { position: relative; width: max-content }
+.frame { overflow: auto; width: fit-content; max-width: 100%; max-height: 80vh; background: #ddd }
+.stack { position: relative; width: max-content; cursor: ew-resize; touch-action: pinch-zoom }
 .stack img { display: block; image-rendering: pixelated }
 .removed { position: absolute; left: 0; top: 0; visibility: hidden }
+.line { position: absolute; top: 0; bottom: 0; left: 50%; border-left: 1px solid #fff;
+  mix-blend-mode: difference; pointer-events: none }
 table { margin-top: .5em; border-collapse: collapse }
 td { padding: .1em 1.5em .1em 0 } .value { text-align: right; font-variant-numeric: tabular-nums }
 </style></head><body>
@@ -184,6 +187,19 @@ for (const section of document.querySelectorAll("section")) {
     for (const image of images) image.style.width = `${image.naturalWidth * zoom}px`;
     find("zoom").textContent = `${Math.round(100 * zoom)} %`;
   };
+  const slider = find("slider");
+  slider.addEventListener("input", () => {
+    find("line").style.left = `${slider.value}%`;
+  });
+  const drag = (event) => {
+    if (!event.buttons) return;
+    event.preventDefault();
+    const box = find("stack").getBoundingClientRect();
+    slider.value = (100 * (event.clientX - box.left)) / box.width;
+    slider.dispatchEvent(new Event("input"));
+  };
+  find("stack").addEventListener("pointerdown", drag);
+  find("stack").addEventListener("pointermove", drag);
   find("in").addEventListener("click", () => scale(2));
   find("out").addEventListener("click", () => scale(0.5));
   find("noise").addEventListener("change", (event) => {

@@ -135,3 +135,13 @@ def test_a_model_of_other_channels_is_refused(tmp_path, rng):
         with pytest.raises(ValueError, match=text):
             denoise_file(tmp_path / "a.tif", tmp_path / "b.tif", lambda kind: Recorder(channels))  # noqa: B023
     assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_who_watches_sees_pictures_upright(tmp_path, rng, models):
+    pixels = rng.integers(2, 200, (5, 9)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(274, "H", 1, 6, True)])
+    seen = []
+    denoised(tmp_path / "a.tif", tmp_path / "b.tif", models, watch=lambda *what: seen.append(what))
+    ((_, before, after),) = seen
+    np.testing.assert_array_equal(before[..., 0], np.rot90(pixels, -1))
+    np.testing.assert_array_equal(after[..., 0], np.rot90(pixels, -1) - 1)

@@ -69,6 +69,10 @@ window.onload = () => {
   find("slider").dispatchEvent(new Event("input"));
   found.after = getComputedStyle(find("after")).clipPath;
   found.sizes = [...s.querySelectorAll("img")].map((i) => [i.complete, i.naturalWidth]);
+  const box = find("stack").getBoundingClientRect();
+  find("stack").dispatchEvent(new PointerEvent("pointerdown",
+    { buttons: 1, clientX: box.left + 0.75 * box.width, clientY: box.top + 9 }));
+  found.dragged = [find("slider").value, find("line").style.left];
   find("in").click();
   found.zoom = find("zoom").textContent;
   found.width = find("before").getBoundingClientRect().width;
@@ -101,6 +105,7 @@ def test_a_browser_moves_the_slider_zooms_and_shows_the_pictures(tmp_path, pair)
     found = json.loads(re.search(r'<pre id="found">(.*?)</pre>', done.stdout)[1])
     assert found["before"] == "inset(0px 0px 0px 50%)"
     assert found["after"] == "inset(0px 0px 0px 20%)"
+    assert found["dragged"] == ["75", "75%"]
     assert found["sizes"] == [[True, 320]] * 3
     assert (found["zoom"], found["width"], found["removed"]) == ("200 %", 640, "visible")
     assert "<title>Denoised</title>" in done.stdout  # an error would be the title
