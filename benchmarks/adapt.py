@@ -1,7 +1,9 @@
 """What --adapt gains on noise that a Gaussian model does not know, in dB, on embedded photographs.
 
-.venv/bin/python benchmarks/adapt.py
+.venv/bin/python benchmarks/adapt.py [STEPS]
 """
+
+import sys
 
 import numpy as np
 
@@ -10,8 +12,7 @@ from n2n_tf.pipelines.files.embedded_photos import SECOND_SET, embedded_photo
 from n2n_tf.pipelines.files.image_files import to_channels
 from n2n_tf.training.adapt import Crops, adapt
 
-MODEL, STEPS = "unet_gray_gauss5_50", 100
-
+MODEL, STEPS = "unet_gray_gauss5_50", int(sys.argv[1]) if len(sys.argv) > 1 else 100
 
 NOISES = {
     "poisson 10": lambda clean, rng: rng.poisson(10 * clean) / 10,

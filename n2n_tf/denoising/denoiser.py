@@ -215,11 +215,15 @@ class Denoiser:
                 band *= np.float32(white_level)
             out[row : row + len(band)] = band
 
+    def _white(self, dtype, white_level):
+        """What becomes 1 for a network that knows no noise level."""
+        white = white_level or self.info.white_level
+        return np.float32(white or (np.iinfo(dtype).max if dtype.kind == "u" else 1))
+
     def _known(self, image, white_level, law, progress, out):
         """One image with noise of a known law, into `out` -> share given back."""
         levels = self.info.noise_level
-        white = white_level or self.info.white_level
-        white = np.float32(white or (np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1))
+        white = self._white(image.dtype, white_level)
 
         def run(windows: np.ndarray) -> np.ndarray:
             return self._run(windows) if levels else self._run(windows / white) * white

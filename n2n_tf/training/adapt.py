@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.known_noise import Stages
+from n2n_tf.denoising.large import sampled_rows
 from n2n_tf.method.losses import n2n_loss
 from n2n_tf.method.subsamplers import draw_neighbor_pairs, take_pixels
 from n2n_tf.method.trainer import Neighbor2Neighbor
@@ -35,38 +37,53 @@ class Adapted:
 
 
 class Crops:
-    """Noisy crops as a network meets them: what a `Denoiser` gives to it, whatever it does before.
+    """Noisy crops as a network meets them, whatever a `Denoiser` does before it; none overlap.
 
     Args:
         denoiser: `Denoiser`.
         seed: decides which crops are kept.
 
     Attributes:
+        kept: list of float32 [side, side, channels].
         recorder: a `Denoiser` that takes nothing away and keeps crops of what it is given; it
             stands in for the other in a run over all pictures.
     """
 
     def __init__(self, denoiser: Denoiser, seed: int = 0) -> None:
         self._rng, self._seen, self.kept = np.random.default_rng(seed), 0, []
-        self.recorder = Denoiser(self._record, denoiser.info)
-        self.recorder.tiling = denoiser.tiling
-
-    def _record(self, windows):
-        for window in np.asarray(windows):
-            height, width = (side // SIDE for side in window.shape[:2])
-            for row, column in np.ndindex(height, width):
-                self._keep(window[row * SIDE :, column * SIDE :][:SIDE, :SIDE])
-        return windows
+        self.recorder = _Recorder(denoiser, self._keep)
 
     def _keep(self, crop):
         """Reservoir sampling: each crop that passes is kept with the same probability."""
         self._seen += 1
         if len(self.kept) < MOST:
-            self.kept.append(crop.copy())
+            self.kept.append(crop)
             return
         place = self._rng.integers(self._seen)
         if place < MOST:
-            self.kept[place] = crop.copy()
+            self.kept[place] = crop
+
+
+class _Recorder(Denoiser):
+    """Shows crops of what the network would get to `keep`, and gives pictures back as they are."""
+
+    def __init__(self, denoiser, keep):
+        super().__init__(denoiser.run, denoiser.info)
+        self._keep = keep
+
+    def _known(self, image, white_level, law, progress, out):
+        out[...] = image
+        levels = self.info.noise_level
+        stages = Stages.of(np.float32(sampled_rows(image)), law, levels)
+        if stages is None:  # nothing to learn from
+            return 0.0
+        white = 1.0 if levels else self._white(image.dtype, white_level)
+        height, width = (side // SIDE * SIDE for side in image.shape[:2])
+        for top in range(0, height, SIDE):
+            shown = stages.before(np.float32(image[top : top + SIDE])).shown / np.float32(white)
+            for left in range(0, width, SIDE):
+                self._keep(shown[:, left : left + SIDE].copy())
+        return 0.0
 
 
 def adapt(
@@ -100,7 +117,7 @@ def adapt(
         raise ModelError("--adapt needs a Keras model, not an export.")
     if len(crops) < 5:
         raise ModelError(
-            f"--adapt needs pictures of at least 5 x {SIDE} x {SIDE} pixels. Received: "
+            f"--adapt needs noisy pictures of at least 5 x {SIDE} x {SIDE} pixels. Received: "
             f"{len(crops)} such squares."
         )
     rng = np.random.default_rng(seed)

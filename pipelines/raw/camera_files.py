@@ -34,7 +34,7 @@ _ORIENTATION_OF_FLIP = {0: 1, 1: 2, 3: 3, 2: 4, 4: 5, 6: 6, 7: 7, 5: 8}
 # EXIF data that TIFF/EP cameras keep in the main directory.
 _EXIF_CODES = {33434, 33437, 34850, 34855, 36867, *range(37377, 37387)}
 
-_DATE_TAKEN = 36867
+_DATE_TAKEN, _LENS_MAKE, _LENS_MODEL = 36867, 42035, 42036
 
 # What raws begin with that keep no TIFF directories: Canon, Fujifilm, Foveon, Minolta, QuickTake,
 # Phantom, Arri, Nokia, JPEGs with a raw at their end.
@@ -366,6 +366,9 @@ def _exif_of(raw: rawpy.RawPy, metadata: Metadata) -> Directory:
     ):
         if _positive(value):
             exif.setdefault(code, make_tag(kind, value))
+    for code, text in ((_LENS_MAKE, raw.lens.make), (_LENS_MODEL, raw.lens.model)):
+        if text:  # of cameras that name it in notes of their own
+            exif.setdefault(code, make_tag(tiff_tags.ASCII, text))
     return exif
 
 

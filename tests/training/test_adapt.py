@@ -25,26 +25,37 @@ def small_crops(monkeypatch):
 
 
 def noisy_crops(rng, count=30):
-    return [0.5 + 0.05 * rng.normal(size=(16, 16, 1)).astype(np.float32) for _ in range(count)]
+    noise = 0.05 * rng.normal(size=(count, 16, 16, 1)).astype(np.float32)
+    return [0.5 + one for one in noise]
 
 
-def test_crops_are_the_windows_that_the_network_is_given(rng, small_crops):
+def test_crops_are_what_the_network_is_given_and_none_overlap(rng, small_crops):
+    info = ModelInfo(channels=1, size_multiple=16, halo=16, noise_level=(0.02, 0.2))
+    crops = Crops(Denoiser(lambda x: x, info, tile=48))
+    image = (100 + 5 * rng.normal(size=(70, 100))).astype(np.float32)
+    np.testing.assert_array_equal(crops.recorder(image), image)
+    assert len(crops.kept) == 4 * 6  # the rest at the border is less than a crop
+    shown = np.block([[c[..., 0] for c in crops.kept[6 * r :][:6]] for r in range(4)])
+    slope, offset = np.polyfit(image[:64, :96].ravel(), shown.ravel(), 1)
+    np.testing.assert_allclose(shown, slope * image[:64, :96] + offset, atol=1e-4)
+
+
+def test_a_network_that_knows_no_level_gets_units_of_its_training(rng, small_crops):
     crops = Crops(Denoiser(lambda x: x, ModelInfo(channels=1, size_multiple=16, halo=0)))
-    window = rng.normal(size=(1, 32, 48, 1)).astype(np.float32)
-    np.testing.assert_array_equal(crops.recorder.run(window), window)
-    assert len(crops.kept) == 6
-    np.testing.assert_array_equal(crops.kept[1], window[0, :16, 16:32])
+    image = np.uint8(100.5 + 5 * rng.normal(size=(64, 64)))
+    crops.recorder(image)
+    np.testing.assert_allclose(crops.kept[1][..., 0] * 255, image[:16, 16:32], atol=1e-4)
 
 
 def test_of_many_crops_each_is_kept_as_often(monkeypatch):
     monkeypatch.setattr(adapting, "MOST", 10)
-    monkeypatch.setattr(adapting, "SIDE", 1)
     denoiser = Denoiser(lambda x: x, ModelInfo(channels=1, size_multiple=1, halo=0))
     kept = []
     for seed in range(200):
         crops = Crops(denoiser, seed)
-        crops._record(np.arange(100, dtype=np.float32).reshape(1, 10, 10, 1))
-        kept += [int(crop.item()) for crop in crops.kept]
+        for number in range(100):
+            crops._keep(number)
+        kept += crops.kept
     counts = np.bincount(kept, minlength=100)
     assert counts.sum() == 2000 and abs(counts[:50].sum() - 1000) < 5 * np.sqrt(500)
 
@@ -70,8 +81,9 @@ def test_a_network_that_training_makes_worse_stays_to_the_bit(rng, monkeypatch):
 
 
 def test_noise_that_neighbours_share_is_refused(rng):
-    """The loss would fall while it is left in: 28.1 became 27.7 dB with rows of noise."""
-    crops = [c + np.float32(0.05 * rng.normal(size=(16, 1, 1))) for c in noisy_crops(rng)]
+    """The loss would fall while such noise is left in."""
+    rows = np.float32(0.05 * rng.normal(size=(30, 16, 1, 1)))
+    crops = [c + r for c, r in zip(noisy_crops(rng), rows, strict=True)]
     with pytest.raises(ModelError, match=r"correlates by 0\.[45]"):
         adapt(Denoiser.load(scaling_network(0.5)), crops, 1)
 
