@@ -80,7 +80,8 @@ class _Recorder(Denoiser):
         white = 1.0 if levels else self._white(image.dtype, white_level)
         height, width = (side // SIDE * SIDE for side in image.shape[:2])
         for top in range(0, height, SIDE):
-            shown = stages.before(np.float32(image[top : top + SIDE])).shown / np.float32(white)
+            scaled = stages.before(np.float32(image[top : top + SIDE])).scaled
+            shown = stages.shown(scaled) / np.float32(white)
             for left in range(0, width, SIDE):
                 self._keep(shown[:, left : left + SIDE].copy())
         return 0.0

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from n2n_tf.denoising import denoiser, large
+from n2n_tf.denoising import denoiser, known_noise, large
 from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.known_noise import Stages
 from n2n_tf.denoising.large import sampled_rows
+from n2n_tf.denoising.noise_level import estimate_noise
 from n2n_tf.model_files.info import ModelInfo
 
 
@@ -40,6 +42,7 @@ def test_bands_give_what_the_whole_gives(monkeypatch, picture, channels, levels,
     image = np.stack([picture * (1 + c / 9) for c in range(channels)], -1).astype(dtype)
     if dtype == np.float32:
         image[90:95, 30:70] = np.nan
+    monkeypatch.setattr(known_noise, "WEAK", 0)  # asked twice, it is so with other nudges
     denoise, told = blurring(channels, noise_level=levels), []
     whole = denoise(image, tell=lambda *what: told.append(what))
     monkeypatch.setattr(denoiser, "SAMPLES", 1000)  # the scale is still that of all rows
@@ -53,6 +56,20 @@ def test_bands_give_what_the_whole_gives(monkeypatch, picture, channels, levels,
     assert np.mean(parts != whole) < (0.01 if dtype == np.uint16 else 1)
     assert told[0][0] == told[1][0] and told[0][1] == pytest.approx(told[1][1], abs=1e-5)
     assert steps[0][0] == 0 and steps[-1][0] == steps[-1][1] == len(steps) - 1 > 10
+
+
+def test_weak_noise_is_asked_about_twice_in_bands_too(monkeypatch, rng):
+    clean = 60 * np.float32(np.sin(np.mgrid[:410, :330][1] / 40))[..., None]
+    image = clean + np.float32(rng.normal(0, 0.5, clean.shape))
+    denoise = blurring(1, noise_level=(0.001, 0.2))
+    stages = Stages.of(image, estimate_noise(image), (0.001, 0.2))
+    assert stages.asks_twice
+    whole = denoise(image)
+    monkeypatch.setattr(denoiser, "SAMPLES", 1000)
+    parts = denoise(image)  # the nudges are others
+    error, other = (np.sqrt(np.mean((r - clean) ** 2)) for r in (whole, parts))
+    assert other == pytest.approx(error, rel=0.02) and error < 0.4
+    assert np.sqrt(np.mean((whole - parts) ** 2)) < 0.05
 
 
 def test_a_large_picture_without_noise_comes_back(monkeypatch):
