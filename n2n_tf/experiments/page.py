@@ -18,7 +18,7 @@ padding:0 1rem}h1{font-size:1.6rem}h2{margin-top:2.5rem;font-size:1.2rem}
 p{color:var(--soft)}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
 td,th{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 td:first-child,th:first-child{text-align:left}td.paper{color:var(--soft)}
-figure{margin:1.5rem 0 0}figcaption{font-size:.85rem;color:var(--soft)}
+.panels figure{margin:0}figure{margin:1.5rem 0}figcaption{font-size:.85rem;color:var(--soft)}
 .panels{margin-top:1.5rem;display:grid;grid-template-columns:repeat(auto-fill,minmax(256px,1fr));gap:1rem}
 .panels img{width:100%;image-rendering:pixelated;display:block}
 .compare{max-width:768px;margin:1rem 0}.stack{position:relative}
