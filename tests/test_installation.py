@@ -111,7 +111,8 @@ def test_everything_that_is_imported_is_declared():
     ours |= {path.stem for path in (ROOT / "benchmarks").glob("*.py")} | {
         "torch",
         "jax",
-    }  # fixtures
+        "onnxruntime",
+    }  # fixtures, and rivals of benchmarks
     product = [*ROOT.glob("n2n_tf/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
     others = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")]
     for sources, allowed in ((product, users), (others, users | developers)):
