@@ -12,6 +12,7 @@ from n2n_tf.denoising import engines
 from n2n_tf.denoising.known_noise import Stages, denoise_known
 from n2n_tf.denoising.large import SAMPLES, denoise_large, sampled_rows
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
+from n2n_tf.denoising.noise_notes import parse_law
 from n2n_tf.denoising.tiling import Tile, Tiling, denoise_tiled, denoised_rows, image_window
 from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.load import load_model
@@ -108,7 +109,8 @@ class Denoiser:
                 noise "none". Default: what the network was trained with, else 255 for uint8, 65535
                 for uint16, 1 for floats.
             progress: None or callable(tiles done, tiles in all), called before the first tile too.
-            noise: "auto", the noise if it is known, or "none" for the bare network.
+            noise: "auto", "none" for the bare network, or the noise if it is known: a
+                `NoiseEstimate`, or in words like "gauss:1.5" and "poisson_gaussian:2,-900".
             strength: by how much the noise is taken to be stronger than that, 0 to 1.5 or so.
             axes: a letter for each axis of `image`: Y and X, C for channels, any others for what
                 is denoised plane by plane, such as "ZYX" or "TCYX". Default: "YX" or "YXC", the
@@ -121,12 +123,13 @@ class Denoiser:
             same type, rounded and clipped at its ends.
 
         Raises:
-            ValueError: for another type of pixels or number of channels, an empty image, axes that
+            ValueError: for a noise in other words, another type of pixels or number of channels, an empty image, axes that
                 do not fit, a white level that the type cannot hold; with noise "none", for NaN or
                 infinite pixels.
             ModelError: if the network returns NaN or infinite pixels.
         """
         image = np.asarray(image)
+        noise = parse_law(noise) if isinstance(noise, str) else noise
         _check_pixels(image, white_level)
         axes = axes or self._usual_axes(image)
         planes, order = _as_planes(image, axes)

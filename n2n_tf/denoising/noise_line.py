@@ -74,7 +74,7 @@ def floor_line(blocks: Blocks) -> tuple[float, float]:
     gain = np.append((floor[j] - floor[i]) / (at[j] - at[i]), np.zeros(ranges))
     read = np.append(floor[i], floor) - gain * np.append(at[i], np.zeros(ranges))
     lines = gain[:, None] * at + read[:, None]
-    tiny = 1e-12 * floor.max() + 1e-300
+    tiny = 1e-12 * np.abs(floor).max() + 1e-300
     above = np.log(np.maximum(floor, tiny)) - np.log(np.maximum(lines, tiny))
     cost = np.where(above < 0, np.minimum(-2 * above, 4.0), np.minimum(above, 1.0)).sum(1)
     cost[(lines < 0).any(1)] = np.inf

@@ -8,6 +8,7 @@ import numpy as np
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.known_noise import denoise_known
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
+from n2n_tf.denoising.noise_notes import parse_law
 from n2n_tf.pipelines.raw import bayer
 from n2n_tf.pipelines.raw.frame import RawFrame, denormalise, normalise
 
@@ -95,8 +96,8 @@ def denoise_planes(
         noisy: float32 [h, w, 4].
         progress: as for `denoise_frame`.
         keep_levels: as for `denoise_frame`.
-        noise: "auto" to estimate it from the planes, a `NoiseEstimate` of one channel or four, or
-            "none" to take the network's word for it.
+        noise: "auto" to estimate it from the planes, "none" to take the network's word for it, or
+            a `NoiseEstimate` of one channel or four, or the like in words, such as "gauss:0.01".
         strength: by how much the noise is taken to be stronger.
         tell: None or callable(noise assumed, share that was given back).
     """
@@ -105,6 +106,7 @@ def denoise_planes(
         cleaned = denoise(planes, progress=progress, noise="none")
         return with_levels_kept(planes, cleaned) if keep_levels else cleaned
 
+    noise = parse_law(noise) if isinstance(noise, str) else noise
     if noise == "none":
         return network(noisy)
     law = estimate_noise(noisy) if noise == "auto" else noise

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.noise_level import estimate_noise
 
 ORIENTATIONS = 8
 
@@ -37,12 +38,15 @@ class SelfEnsemble:
         progress: Callable[[int, int], None] | None = None,
         **how: Any,
     ) -> np.ndarray:
-        """As `Denoiser.__call__`, in eight times its time."""
+        """As `Denoiser.__call__`, in eight times its time; of the first one, `tell` hears."""
+        if how.get("noise", "auto") == "auto":  # once, not in every orientation
+            how["noise"] = estimate_noise(image)
         total = np.zeros(image.shape, np.float64)
         for number in range(ORIENTATIONS):
             step = progress and _of_eight(progress, number)
             denoised = self._denoiser(turned(image, number), white_level, step, **how)
             total += turned_back(denoised, number)
+            how.pop("tell", None)
         mean = total / ORIENTATIONS
         if image.dtype.kind in "ui":
             mean = np.floor(mean + 0.5)

@@ -33,7 +33,7 @@ def rms(image):
     return float(np.sqrt(np.mean(np.square(image, dtype=np.float64))))
 
 
-@pytest.mark.parametrize(("a", "b"), [(1e-4, 0), (1e-2, 5), (3, -7), (1e4, 1e6)])
+@pytest.mark.parametrize(("a", "b"), [(1e-4, 0), (1e-2, 5), (1, 1e5), (3, -7), (1e4, 1e6)])
 @pytest.mark.parametrize("levels", [(8 / 255, 50 / 255), None])
 def test_units_do_not_matter(a, b, levels, random):
     noisy = photo() + random.normal(0, 8, (256, 256))
@@ -146,6 +146,14 @@ def test_strength_and_known_noise(random):
         for strength in (0.3, 0.7, 1.0, 1.5)
     ]
     assert removed == sorted(removed) and removed[0] < 0.5 * 8
+
+
+def test_noise_may_be_known_in_words(random):
+    noisy = np.float32(photo() + random.normal(0, 8, (256, 256)))
+    known = denoiser()(noisy, noise=NoiseEstimate((0.0,), (64.0,)))
+    np.testing.assert_array_equal(denoiser()(noisy, noise="gauss:8"), known)
+    with pytest.raises(ValueError, match="Unknown noise 'gauss8'"):
+        denoiser()(noisy, noise="gauss8")
 
 
 def test_channels_of_a_gray_network_have_their_own_noise_and_scale(random):

@@ -32,3 +32,26 @@ def test_what_depends_on_the_orientation_averages_out(rng, dtype):
     assert result.dtype == dtype and SelfEnsemble(Leaning()).channels == 1
     np.testing.assert_allclose(result.astype(float), image.astype(float) + 5, atol=1)
     assert steps == [(number + 1, ORIENTATIONS) for number in range(ORIENTATIONS)]
+
+
+def test_the_noise_is_estimated_once_and_told_once(rng, monkeypatch):
+    asked, told, laws = [], [], []
+
+    class Asked:
+        channels = 1
+
+        def __call__(self, image, white_level=None, progress=None, tell=None, noise="auto"):
+            laws.append(noise)
+            if tell:
+                tell(noise, 0.0)
+            return image
+
+    def estimate(image):
+        asked.append(image.shape)
+        return "a law"
+
+    monkeypatch.setattr("n2n_tf.denoising.self_ensemble.estimate_noise", estimate)
+    image = rng.random((9, 12, 1), np.float32)
+    SelfEnsemble(Asked())(image, tell=lambda *words: told.append(words))
+    assert asked == [image.shape] and told == [("a law", 0.0)]
+    assert laws == ["a law"] * ORIENTATIONS
