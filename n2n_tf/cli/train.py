@@ -226,7 +226,12 @@ RECIPE = [
     ),
     flags.DEFINE_integer("min_side", None, "Skip images with a shorter side. [patch_size / 2]", 2),
     flags.DEFINE_integer("max_side", None, "Skip images with a longer side. [none]", 2),
-    flags.DEFINE_float("white_level", None, "Pixel value of white. [255 or 65535]", 1e-9),
+    flags.DEFINE_float(
+        "white_level",
+        None,
+        "Pixel value of white. [255 or 65535; with --noise=none each image is scaled by its noise]",
+        1e-9,
+    ),
     flags.DEFINE_enum(
         "precision", None, ["float32", "mixed_bfloat16", "mixed_float16"], "Arithmetic. [float32]"
     ),
@@ -306,7 +311,13 @@ def open_images(recipe: Recipe) -> Images:
             items, desc="Reading images", total=total, leave=False
         ),
     )
-    return sources.PhotosAsRaw(photos) if recipe.channels == 4 else photos
+    if recipe.channels == 4:
+        return sources.PhotosAsRaw(photos)
+    if recipe.noise != "none" or recipe.white_level is not None:
+        return photos
+    from n2n_tf.training.scaled_by_noise import ScaledByNoise
+
+    return ScaledByNoise(photos)
 
 
 def _faster_precision(recipe):

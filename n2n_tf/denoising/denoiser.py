@@ -123,9 +123,9 @@ class Denoiser:
             same type, rounded and clipped at its ends.
 
         Raises:
-            ValueError: for a noise in other words, another type of pixels or number of channels, an empty image, axes that
-                do not fit, a white level that the type cannot hold; with noise "none", for NaN or
-                infinite pixels.
+            ValueError: for a noise in other words, another type of pixels or number of channels, an
+                empty image, axes that do not fit, a white level that the type cannot hold; with
+                noise "none", for NaN or infinite pixels.
             ModelError: if the network returns NaN or infinite pixels.
         """
         image = np.asarray(image)

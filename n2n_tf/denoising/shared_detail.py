@@ -10,7 +10,8 @@ import numpy as np
 
 _SIMILAR = 0.02  # correlation of two channels from which on they share something
 _MOST = 2.0  # by how much a ratio of factors g may differ from that of all energy
-_SHARED_NOISE = 0.1, 0.85  # own share of the energy, and high / middle energy: noise is shared
+_SHARED_NOISE = 0.1, 0.85  # own share of the energy, and high / middle energy: noise is shared;
+_WHITE = 0.92  # and so it is where this is the high / middle energy of what is shared
 
 
 def own_energies(
@@ -25,7 +26,7 @@ def own_energies(
 
     Returns:
         like `energies`; a block's may be below 0. They are as they were in channels that share
-        white noise, as those of a gray picture in false colours do.
+        white noise, as those of a gray picture in false colours do, or after a colour matrix.
     """
     if not usable.any():
         return energies
@@ -35,7 +36,9 @@ def own_energies(
     own = [_own(*band, flat) for band in zip(bands, energies, strict=True)]
     share, white = _SHARED_NOISE
     middle, high = (energy[:, flat].mean(1) for energy in energies[1:])
-    shared = (own[2][:, flat].mean(1) < share * high) & (high > white * middle)
+    own_middle, own_high = (energy[:, flat].mean(1) for energy in own[1:])
+    shared = (own_high < share * high) & (high > white * middle)
+    shared |= high - own_high > _WHITE * (middle - own_middle)
     return [np.where(shared[:, None], *pair) for pair in zip(energies, own, strict=True)]
 
 

@@ -45,11 +45,25 @@ class FinalNetwork(keras.callbacks.Callback):
 
 
 class SavedNetwork(keras.callbacks.Callback):
-    """Writes the bare network and its model.json after every epoch, ready for `Denoiser.load`."""
+    """Writes the bare network and its model.json after every epoch, ready for `Denoiser.load`.
 
-    def __init__(self, model_dir: pathlib.Path, recipe: Recipe, network: keras.Model) -> None:
+    Args:
+        model_dir: folder.
+        recipe: `Recipe`.
+        network: to be written.
+        noise_level: what the images were scaled to, if they were scaled by their noise.
+    """
+
+    def __init__(
+        self,
+        model_dir: pathlib.Path,
+        recipe: Recipe,
+        network: keras.Model,
+        noise_level: tuple[float, float] | None = None,
+    ) -> None:
         super().__init__()
         self.model_dir, self.recipe, self.network = model_dir, recipe, network
+        self.noise_level = noise_level or _noise_level(recipe)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Replaces the files of the epoch before."""
@@ -58,7 +72,7 @@ class SavedNetwork(keras.callbacks.Callback):
             noise=self.recipe.noise,
             noise_realization=self.recipe.noise_realization,
             white_level=self.recipe.white_level,
-            noise_level=_noise_level(self.recipe),
+            noise_level=self.noise_level,
             epochs=epoch + 1,
             version=n2n_tf.__version__,
         )

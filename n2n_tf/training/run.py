@@ -242,7 +242,8 @@ class _Training:
 
     def _reports(self, final, validation):
         figures = Figures(self.recipe, self.images, self.held_out, validation, final.network)
-        saved = SavedNetwork(self.model_dir, self.recipe, final.network)
+        level = getattr(self.images.whole, "noise_level", None)
+        saved = SavedNetwork(self.model_dir, self.recipe, final.network, level)
         log = TensorBoardLog(self.model_dir / "logs", self.checkpoint, figures, self.report)
         return figures, saved, log
 
@@ -272,7 +273,8 @@ class _Training:
         if self.held_out.names:
             self.report(f"Held out for val_loss: {len(self.held_out)} images (--holdout).")
         if not step and self.chief:
-            for line in range_lines(self.images):
+            plain = getattr(self.images.whole, "plain", None)
+            for line in range_lines(plain or self.images, scaled=plain is not None):
                 self.report(line)
         looks = self.recipe.noise == "none" and not step and self.chief
         if looks and (warning := correlation_warning(self.images)):

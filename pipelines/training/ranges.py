@@ -9,11 +9,12 @@ LITTLE = 0.01  # range of values below which an image uses too little of it
 BEYOND = 0.5  # by how much noise may leave [0, 1]
 
 
-def range_lines(images: Any) -> list[str]:
+def range_lines(images: Any, scaled: bool = False) -> list[str]:
     """Looks at some of the training images.
 
     Args:
         images: `ImageFolder` or anything else with its `names`, `sizes` and `crop`.
+        scaled: whether each will be scaled by its own noise, so that no range is wrong.
 
     Returns:
         lines for the user: the range of values, and a warning for images that a network for [0, 1]
@@ -26,6 +27,8 @@ def range_lines(images: Any) -> list[str]:
         f"Values of {len(chosen)} of {len(images)} images, 1 being white: {low.min():.4g} to "
         f"{high.max():.4g}."
     ]
+    if scaled:
+        return [*lines, "Each is scaled by its own noise, so units and offsets do not matter."]
     beyond = (low < -BEYOND) | (high > 1 + BEYOND)
     little = (high - low < LITTLE) & ~beyond
     for wrong, what in ((beyond, "leave 0..1"), (little, f"use less than {LITTLE:.0%} of 0..1")):

@@ -60,6 +60,14 @@ def test_noise_in_false_colours_is_noise(photo, random):
     assert estimate.deviation(128.0) == pytest.approx([8, 4, 6.4], rel=0.1)
 
 
+def test_noise_that_a_colour_matrix_mixed_is_noise(random):
+    photo = data.astronaut().astype(float)
+    matrix = np.array([[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.05, 0.25, 0.7]])
+    noisy = (photo + random.normal(0, 15, photo.shape)) @ matrix.T
+    expected = 15 * np.sqrt(np.square(matrix).sum(1))
+    assert estimate_noise(noisy).deviation(100.0) == pytest.approx(expected, rel=0.06)
+
+
 @pytest.mark.parametrize("photons", [5, 30, 100, 300])
 def test_photon_noise_has_the_gain_of_a_photon(photo, random, photons):
     estimate = estimate_noise(random.poisson(photo / 255 * photons) / photons)
