@@ -387,6 +387,19 @@ def test_a_model_does_what_its_card_says(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["litert", "keras"])
+def test_units_do_not_matter_to_a_shipped_model(engine):
+    clean = data.camera()[100:196, 100:196].astype(np.float64)
+    noisy = clean + np.random.default_rng(2).normal(0, 8, clean.shape)
+    denoise = Denoiser.load(shipped.DEFAULTS["gray"], engine=engine)
+    result = denoise(noisy)
+    for gain, offset in ((1e-4, 0), (1e-2, 5), (1e2, -1e4), (1e4, 1e6)):
+        other = (denoise(gain * noisy + offset).astype(np.float64) - offset) / gain
+        np.testing.assert_allclose(other, result, atol=0.25)
+    counts = np.uint16(np.round(20 * noisy + 3000))
+    np.testing.assert_allclose((denoise(counts) - 3000.0) / 20, result, atol=0.3)
+
+
 @pytest.mark.parametrize("sigma", [0.5, 1.5])
 def test_a_picture_with_hardly_any_noise_keeps_its_detail(run, tmp_path, rng, sigma):
     clean = data.chelsea()[:192, :192]

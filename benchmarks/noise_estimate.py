@@ -1,0 +1,85 @@
+"""How right `estimate_noise` is for ten noises, what weak noise costs, and how long it takes.
+
+    python benchmarks/noise_estimate.py FOLDER_OF_CLEAN_IMAGES [EVERY]
+
+takes every EVERY-th image. Errors are those of all channels of all images. Gaussian noise: of the
+standard deviation at the median level, in 255ths; photon noise: of the gain, in per cent. PSNR: of
+the denoised image less that of the noisy one, by the shipped model for the image's channels.
+`n2n-evaluate --estimate` gives the four noises of the paper through the same path.
+"""
+
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+from n2n_tf import Denoiser, estimate_noise
+from n2n_tf.evaluation.metrics import psnr
+from n2n_tf.model_files.shipped import DEFAULTS
+from n2n_tf.pipelines.files.image_files import list_images, read_image
+
+GAUSS = 0.5, 1, 2, 5, 10, 25, 50
+PHOTONS = 30, 100, 1000
+WEAK = 0.5, 1, 2, 3
+SIDE = 256  # pixels of the middle that is denoised
+
+
+def main(folder, every=1):
+    """Prints the tables."""
+    paths = list_images(pathlib.Path(folder))[:: int(every)]
+    images = [read_image(path).pixels.astype(np.float64) for path in paths]
+    print(f"{len(images)} images\n| noise | median | worst | within |\n| --- | --- | --- | --- |")
+    seconds = pixels = 0
+    rows = [(f"gauss{sigma}", sigma, None) for sigma in GAUSS]
+    rows += [(f"poisson{photons}", None, photons) for photons in PHOTONS]
+    for name, sigma, photons in rows:
+        errors = []
+        for number, clean in enumerate(images):
+            noisy = made_noisy(clean, sigma, photons, number)
+            begun = time.process_time()
+            estimate = estimate_noise(noisy)
+            seconds += time.process_time() - begun
+            pixels += clean[..., 0].size
+            if sigma:
+                found = estimate.deviation(np.median(clean, axis=(0, 1)))
+                errors.extend((found - sigma).tolist())
+            else:
+                errors.extend((100 * (np.array(estimate.gain) * photons / 255 - 1)).tolist())
+        bound = (max(0.05 * sigma, 0.25 if sigma >= 5 else 0.5)) if sigma else 10
+        errors = np.array(errors)
+        worst = errors[np.argmax(np.abs(errors))]
+        within = np.sum(np.abs(errors) <= bound)
+        unit = "" if sigma else " %"
+        print(
+            f"| {name} | {np.median(errors):+.2f}{unit} | {worst:+.2f}{unit} "
+            f"| {within} of {len(errors)} within {bound:g}{unit} |"
+        )
+    print(f"{1e6 * seconds / pixels:.2f} CPU seconds per megapixel")
+    weak_noise(images)
+
+
+def made_noisy(clean, sigma, photons, seed):
+    """The image in 0..255 with noise that is neither clipped nor rounded."""
+    random = np.random.default_rng(seed)
+    if sigma:
+        return clean + random.normal(0, sigma, clean.shape)
+    return random.poisson(clean / 255 * photons) / photons * 255
+
+
+def weak_noise(images):
+    """Prints what denoising does to the middles of images with hardly any noise."""
+    denoise = Denoiser.load(DEFAULTS["RGB" if images[0].shape[2] == 3 else "gray"])
+    print("\n| noise | dB gained, mean | least |\n| --- | --- | --- |")
+    for sigma in WEAK:
+        gained = []
+        for number, image in enumerate(images):
+            top, left = ((side - SIDE) // 2 if side > SIDE else 0 for side in image.shape[:2])
+            clean = image[top : top + SIDE, left : left + SIDE]
+            noisy = np.float32(made_noisy(clean, sigma, None, number))
+            gained.append(psnr(clean, denoise(noisy), 255) - psnr(clean, noisy, 255))
+        print(f"| gauss{sigma} | {np.mean(gained):+.2f} | {min(gained):+.2f} |")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
