@@ -7,6 +7,7 @@ Source: DICOM PS3.3, C.7.6.1.1.2 (Image Type), C.7.6.3 (Image Pixel), C.12.4 (de
 
 import contextlib
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator
 from typing import Self
@@ -125,7 +126,9 @@ class DicomPlanes:
 
         with atomic_file(target, overwrite) as temporary:
             yield write
-            self._derived(result).save_as(temporary)
+            file = io.BytesIO()  # pydicom's own errors of a full disk are tracebacks
+            self._derived(result).save_as(file)
+            temporary.write_bytes(file.getbuffer())
 
     def _derived(self, result):
         """The data set with other pixels, as an instance of its own."""
