@@ -83,13 +83,14 @@ def test_help_is_there_without_docstrings(program):
 
 
 def declared():
-    """Names of the distributions that the project asks for: for its users, for its developers."""
+    """Names of the distributions that users need, may want for some files, and developers need."""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    both = [lines, project["optional-dependencies"]["dev"]]
-    return [{re.match(r"[a-z0-9-]*", line)[0] for line in some} - {""} for some in both]
+    extras = project["optional-dependencies"]
+    kinds = [lines, extras["fits"] + extras["dicom"], extras["dev"]]
+    return [{re.match(r"[a-z0-9-]*", line)[0] for line in some} - {""} for some in kinds]
 
 
 def distributions_of(sources):
@@ -104,9 +105,8 @@ def distributions_of(sources):
     return found
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
 def test_everything_that_is_imported_is_declared():
-    users, developers = declared()
+    users, optional, developers = declared()
     ours = {"n2n_tf", *(path.stem for path in (ROOT / "tests/support").glob("*.py"))}
     ours |= {path.stem for path in (ROOT / "benchmarks").glob("*.py")} | {
         "torch",
@@ -115,7 +115,10 @@ def test_everything_that_is_imported_is_declared():
     }  # fixtures, and rivals of benchmarks
     product = [*ROOT.glob("n2n_tf/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
     others = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")]
-    for sources, allowed in ((product, users), (others, users | developers)):
+    for sources, allowed in (
+        (product, users | optional),
+        (others, users | optional | developers),
+    ):
         for module, distributions in distributions_of(sources).items():
             assert module in ours or distributions & allowed, module
 
