@@ -9,7 +9,6 @@ import programs
 import pytest
 from dng_samples import random_mosaic, write_sample
 
-from n2n_tf.cli import train as train_program
 from n2n_tf.pipelines.files.image_files import write_image
 from n2n_tf.training.recipes import Recipe
 
@@ -17,6 +16,12 @@ from n2n_tf.training.recipes import Recipe
 @pytest.fixture
 def train(capsys, monkeypatch):
     return functools.partial(programs.run, capsys, monkeypatch, "train")
+
+
+@pytest.fixture
+def train_program():
+    with programs.imported("train") as module:
+        yield module
 
 
 def test_a_folder_of_raws_is_told_what_it_needs(train, tmp_path):
@@ -53,7 +58,7 @@ def test_what_is_wrong_with_the_folder(train, tmp_path, monkeypatch, folder, mes
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, "1"), ("0", "0")])
-def test_onednn_is_on_unless_the_user_says_otherwise(given, used, monkeypatch):
+def test_onednn_is_on_unless_the_user_says_otherwise(train_program, given, used, monkeypatch):
     monkeypatch.setattr(train_program.flags, "mark_flags_as_required", lambda names: None)
     seen = []
     start = lambda *_: seen.append(os.environ["TF_ENABLE_ONEDNN_OPTS"])  # noqa: E731
@@ -65,7 +70,7 @@ def test_onednn_is_on_unless_the_user_says_otherwise(given, used, monkeypatch):
     assert seen == [used]
 
 
-def test_a_faster_precision_is_told_once(tmp_path, monkeypatch):
+def test_a_faster_precision_is_told_once(train_program, tmp_path, monkeypatch):
     monkeypatch.setattr(train_program, "MODEL_DIR", types.SimpleNamespace(value=str(tmp_path)))
     plain, fast = Recipe("none"), Recipe("none", precision="mixed_bfloat16")
     for knows in (True, False):
