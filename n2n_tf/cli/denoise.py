@@ -8,7 +8,7 @@ one for Gaussian noise of any strength, for camera raws one for raws:
 
 With another shipped model (see --list_models), or one of your own:
 
-  n2n-denoise --model unet_rgb_poisson30 noisy.png -o denoised.png
+  n2n-denoise --model mobile_rgb_gauss5_50 noisy.png -o denoised.png
   n2n-denoise --model runs/mine noisy.png -o denoised.png
   n2n-denoise --model runs/mine photos/ more.tif -o denoised/
   n2n-denoise --model model.pth night.jpg -o night.png     (the authors' checkpoints)

@@ -23,7 +23,7 @@ Rows appear in OUTPUT/NAME/rows.json as they are measured, and all of them in ta
 page.html, which needs no other file. If it is stopped, run the same command again. Experiments with
 the same --output share training runs. To score a model that you have instead of training one:
 
-  n2n-experiment table1 --noise gauss25 --model neighbor2neighbor=unet_rgb_gauss25 \\
+  n2n-experiment table1 --noise gauss25 --model neighbor2neighbor=runs/g25 \\
       --only noisy,bm3d,neighbor2neighbor --train_dir photos --data_dir Kodak
 
 On SIDD, --train_dir is the folder that 'n2n-sidd prepare --clean' wrote:

@@ -67,13 +67,16 @@ def card(name: str) -> str:
             "levels and detail kept, and compared as floats with peak 1. `raw:SHOT,READ` has the "
             "variance SHOT * signal + READ; 0.0001 is a base ISO, 0.012 a very high one."
             if kind == "raw"
-            else ", the paper's protocol otherwise (8 bits, seed 101)."
+            else ", the paper's protocol otherwise (8 bits, seed 101). The network alone, or, "
+            'where it says "estimated", as `n2n-denoise` works: the noise of each image is '
+            "estimated, and the network sees it made Gaussian."
         ),
         "",
         "| noise | images | noisy | denoised |",
         "| --- | --- | --- | --- |",
         *(
-            f"| {row['noise']} | {row['data']} ({row['images']}) | "
+            f"| {row['noise']}{', estimated' if row.get('estimated') else ''} | "
+            f"{row['data']} ({row['images']}) | "
             f"{row['psnr_noisy']:.2f} / {row['ssim_noisy']:.4f} | "
             f"{row['psnr']:.2f} / {row['ssim']:.4f} |"
             for row in results["results"]

@@ -291,9 +291,13 @@ def test_figures_are_those_of_the_arithmetic(store, tmp_path):
 
 
 def test_a_blind_model_is_measured_at_fixed_levels_too(store, tmp_path):
-    add.add_model("new", training(tmp_path / "run", noise="poisson5_50"), FACTS)
-    rows = figures.measure("new", {})
-    assert [row["noise"] for row in rows] == ["poisson5_50", "poisson30"]
+    add.add_model("new", training(tmp_path / "run", factor=0.9, noise="gauss5_50"), FACTS)
+    rows = {row["noise"]: row for row in figures.measure("new", {})}
+    assert list(rows) == ["gauss5_50", "gauss10", "gauss25", "gauss50", "poisson30", "poisson5_50"]
+    # Alone, the network darkens. With the noise estimated, all but noise is given back.
+    assert not rows["gauss10"]["estimated"] and rows["poisson30"]["estimated"]
+    assert rows["gauss10"]["psnr"] < rows["gauss10"]["psnr_noisy"]
+    assert rows["poisson30"]["psnr"] > rows["poisson30"]["psnr_noisy"]
 
 
 def test_a_figure_that_does_not_hold_is_named(store, tmp_path, run):
