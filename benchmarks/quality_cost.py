@@ -28,7 +28,7 @@ NETWORKS = {
     "unet_mobile 12 features": ("unet_mobile", 12),
     "unet_mobile": ("unet_mobile", 24),
     "unet_residual 16 features": ("unet_residual", 16),
-    "unet_light": ("unet_residual", 24),
+    "unet_residual 24 features": ("unet_residual", 24),
     "unet of the paper + input": ("unet_residual", 48),
 }
 
@@ -48,6 +48,7 @@ def measure(name, images):
         PRESETS["unet_light"],
         network=network,
         features=features,
+        learning_rate=1e-3,
         noise=NOISE.value,
         noise_realization="fresh",
         epochs=EPOCHS.value,
