@@ -1,6 +1,7 @@
 """What a training run learns from, and which network learns it, after equal steps and by CPU time.
 
-  python benchmarks/objectives.py --data_dir photos --clean_dir Kodak --steps 300 objectives
+  python benchmarks/objectives.py --data_dir photos --clean_dir Kodak --steps 300 \
+      --start runs/n2n --network unet_residual --features 24 objectives
   python benchmarks/objectives.py --data_dir photos --clean_dir Kodak --steps 1500 networks
 
 objectives: all from the weights of --start, a model of Neighbor2Neighbor: the same crops at the
@@ -24,6 +25,8 @@ OUTPUT = flags.DEFINE_string("output", "objectives", "Folder for the training ru
 STEPS = flags.DEFINE_integer("steps", 300, "Steps of each training.", 1)
 IMAGES = flags.DEFINE_integer("images", 6, "Clean photographs, the first by name.", 1)
 START = flags.DEFINE_string("start", "unet_rgb_gauss5_50", "Where the objectives start.")
+NETWORK = flags.DEFINE_string("network", "unet_bias_free", "Network of --start.")
+FEATURES = flags.DEFINE_integer("features", 48, "Its width.", 1)
 PRECISION = flags.DEFINE_string("precision", "float32", "Dtype policy of the training runs.")
 ONLY = flags.DEFINE_list("only", None, "Names of rows. [all]")
 
@@ -69,7 +72,11 @@ def recipes(what):
         tau=2.0,
     )
     if what == "objectives":
-        start = {"network": "unet_residual", "features": 24, "initial_model": START.value}
+        start = {
+            "network": NETWORK.value,
+            "features": FEATURES.value,
+            "initial_model": START.value,
+        }
         return {
             name: dataclasses.replace(common, **start, **more, learning_rate=8e-4)
             for name, more in OBJECTIVES.items()
@@ -131,7 +138,7 @@ def main(arguments):
     print("| training | steps | CPU s | sigma 10 | sigma 25 | sigma 50 |")
     print("| --- | --- | --- | --- | --- | --- |")
     if arguments[1] == "objectives":
-        figures = scores(Denoiser.load(START.value), clean)
+        figures = scores(Denoiser.load(START.value).bare, clean)
         print(f"| {START.value}, the start | 0 | 0 | {_cells(figures)} |", flush=True)
     for name, recipe in recipes(arguments[1]).items():
         if ONLY.value and name not in ONLY.value:
@@ -141,7 +148,7 @@ def main(arguments):
         images = Steps(photos, STEPS.value * recipe.batch_size)
         train(recipe, images, folder, report=lambda line: None)
         used = cpu_seconds() - before
-        figures = scores(Denoiser.load(folder), clean)
+        figures = scores(Denoiser.load(folder).bare, clean)
         print(f"| {name} | {STEPS.value} | {used:.0f} | {_cells(figures)} |", flush=True)
 
 
