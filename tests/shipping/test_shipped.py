@@ -414,5 +414,5 @@ def test_a_picture_with_hardly_any_noise_keeps_its_detail(run, tmp_path, rng, si
         ended = run("denoise", *flags, tmp_path / "noisy.png", "-o", tmp_path / f"{name}.png")
         assert ended.status == 0
         found[name] = psnr(clean, read_image(tmp_path / f"{name}.png").pixels, 255)
-    assert found["kept"] > found["plain"] + 0.5
+    assert found["kept"] > found["plain"] + 0.2
     assert found["kept"] > psnr(clean, noisy, 255) - 0.05
