@@ -452,15 +452,17 @@ def test_a_file_harmed_during_the_training_is_named(folder, harm):
     next(iterator)
     if harm == "vanished":
         (folder / "b.tif").unlink()
-        reason = "No such file"
+        reasons = ["No such file"]
     else:  # at one go: the pipeline reads ahead
         (folder / "new").write_bytes(b"hello")
         (folder / "new").replace(folder / "b.tif")
-        reason = "damaged or truncated TIFF"
+        # By its first bytes, or, if it is exchanged after those were read, by the rest.
+        reasons = ["not a PNG, JPEG, BMP, WebP", "truncated TIFF"]
     with pytest.raises(tf.errors.OpError) as caught:
         for _ in range(20):
             next(iterator)
-    assert f"{folder / 'b.tif'}: " in str(caught.value) and reason in str(caught.value)
+    said = str(caught.value)
+    assert f"{folder / 'b.tif'}: " in said and any(reason in said for reason in reasons)
 
 
 def test_an_image_of_other_channels_is_an_error():
