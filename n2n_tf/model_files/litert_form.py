@@ -37,19 +37,22 @@ class Form:
     info: ModelInfo
 
 
+def _kind(precision):
+    """What names the precision in a form's file name."""
+    return "" if precision == "float32" else f"_{precision}"
+
+
 def beside(source: pathlib.Path, precision: str = "float32") -> pathlib.Path:
     """Where the form of a network's file lies if its folder can be written to."""
-    kind = "" if precision == "float32" else f"_{precision}"
     stem = source.stem if source.name == NETWORK_FILE else source.name
-    return source.with_name(f"{stem}{kind}.tflite")
+    return source.with_name(f"{stem}{_kind(precision)}.tflite")
 
 
 def in_cache(source: pathlib.Path, precision: str = "float32") -> pathlib.Path:
     """Where it lies otherwise."""
-    kind = "" if precision == "float32" else f"_{precision}"
     home = {"win32": "LOCALAPPDATA"}.get(sys.platform, "XDG_CACHE_HOME")
     cache = os.environ.get(home) or pathlib.Path.home() / ".cache"
-    return pathlib.Path(cache) / "n2n_tf" / f"{file_checksum(source)[:32]}{kind}.tflite"
+    return pathlib.Path(cache) / "n2n_tf" / f"{file_checksum(source)[:32]}{_kind(precision)}.tflite"
 
 
 def find_form(source: pathlib.Path, precision: str = "float32") -> Form | None:

@@ -130,8 +130,7 @@ class MosaicFolder:
 
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """float32 [height, width, 4]."""
-        window = self._mosaic(index)[2 * top : 2 * (top + height), 2 * left : 2 * (left + width)]
-        return pack(np.asarray(window, np.float32), "RGGB")
+        return _cut(self._mosaic(index), top, left, height, width)
 
 
 class PairedMosaics(MosaicFolder):
@@ -166,8 +165,13 @@ class PairedMosaics(MosaicFolder):
         mosaic = self._mapped(path)
         if mosaic.shape != self._mosaic(index).shape:
             raise RawFileError(f"{path}: is {mosaic.shape}, not as large as {self._paths[index]}.")
-        window = mosaic[2 * top : 2 * (top + height), 2 * left : 2 * (left + width)]
-        return np.concatenate([own, pack(np.asarray(window, np.float32), "RGGB")], axis=-1)
+        return np.concatenate([own, _cut(mosaic, top, left, height, width)], axis=-1)
+
+
+def _cut(mosaic, top, left, height, width):
+    """A window of a mosaic, in cells, as planes."""
+    window = mosaic[2 * top : 2 * (top + height), 2 * left : 2 * (left + width)]
+    return pack(np.asarray(window, np.float32), "RGGB")
 
 
 def _clean_of(path):
