@@ -159,7 +159,7 @@ def _of_one_image(name, noisy, budget, seed):
     keras.config.set_dtype_policy(policy)
     run = self2self if name == "self2self" else deep_image_prior
     # Few steps must be large ones; the deep image prior's always are.
-    few = name == "self2self" and budget.one_image_steps < 100_000
+    few = name == "self2self" and budget.one_image_steps < 100_000 and "learning_rate" in fields
     rate = {"learning_rate": fields["learning_rate"]} if few else {}
     return run(network, noisy, budget.one_image_steps, SIZE_MULTIPLE, seed=seed, **rate)
 

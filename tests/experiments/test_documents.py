@@ -15,7 +15,7 @@ def test_a_network_of_ones_own_is_trained_as_printed():
     names = {}
     exec(re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1], names)
     assert names["image"].shape == (32, 32, 3)
-    assert names["scores"]["psnr"] > 20.0 + 3  # noise of standard deviation 0.1 is 20 dB
+    assert names["scores"]["psnr"] > 20.0 + 5  # noise of standard deviation 0.1 is 20 dB
     assert names["denoise"].info.halo == 5  # five convolutions of 3 x 3
 
 
