@@ -33,29 +33,6 @@ HOMES = {
 }
 
 
-# Files of which some public function still lacks hints; one that has them all leaves this list.
-UNHINTED = {
-    *(
-        f"pipelines/files/{name}.py"
-        for name in (
-            "array_planes",
-            "codecs",
-            "conversions",
-            "image_files",
-            "image_folder",
-            "image_limits",
-            "metadata",
-            "picture_planes",
-            "planes",
-            "stacks",
-            "tiff_directories",
-            "tiff_planes",
-            "tiff_segments",
-        )
-    ),
-}
-
-
 def imports(path):
     """All modules a file imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -97,11 +74,8 @@ def unhinted(body):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_public_functions_have_hints(path):
-    name, found = (
-        path.relative_to(ROOT).as_posix(),
-        list(unhinted(ast.parse(path.read_text()).body)),
-    )
-    assert bool(found) == (name in UNHINTED), f"{name} lacks hints on {found}; see UNHINTED"
+    found = list(unhinted(ast.parse(path.read_text()).body))
+    assert not found, f"{path.relative_to(ROOT).as_posix()} lacks hints on {found}"
 
 
 def test_every_package_has_its_place():

@@ -2,7 +2,10 @@
 
 import contextlib
 import math
+import os
 import shutil
+from collections.abc import Callable, Iterator
+from typing import Self
 
 import numpy as np
 
@@ -30,7 +33,7 @@ class Layout:
         (2, (3, 4, 1))
     """
 
-    def __init__(self, axes, shape):
+    def __init__(self, axes: str | None, shape: tuple[int, ...]) -> None:
         self.axes, self.shape = checked_axes(axes, shape), tuple(shape)
         by_name = {axis: at for at, axis in enumerate(self.axes)}
         inner = [by_name[axis] for axis in "YXS" if axis in by_name]
@@ -38,15 +41,15 @@ class Layout:
         self._outer = [shape[i] for i in self._order[: -len(inner)]]
         check_size(shape[by_name["X"]], shape[by_name["Y"]])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return math.prod(self._outer)
 
-    def plane_of(self, array, index):
+    def plane_of(self, array: np.ndarray, index: int) -> np.ndarray:
         """A view of plane `index`: [height, width, samples]."""
         plane = array.transpose(self._order)[np.unravel_index(index, self._outer)]
         return plane if "S" in self.axes else plane[..., None]
 
-    def colours(self, samples):
+    def colours(self, samples: int) -> tuple[slice, ...]:
         """`Plane.colours` of so many samples."""
         return (slice(0, 3),) if "S" in self.axes else channels(0, samples)
 
@@ -67,7 +70,7 @@ class ArrayPlanes:
     suffixes, recoloured = (".npy",), False
     surroundings, orientation = Surroundings(), 1
 
-    def __init__(self, path, axes=None):
+    def __init__(self, path: str | os.PathLike, axes: str | None = None) -> None:
         self.path, self.notes = path, []
         with errors_named(path, ".npy file"):
             self._array = np.load(self.path, mmap_mode="r", allow_pickle=False)
@@ -76,22 +79,24 @@ class ArrayPlanes:
             self._layout = Layout(axes, self.shape)
             self.axes = self._layout.axes
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._layout)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._array = None
 
-    def read(self, index):
+    def read(self, index: int) -> Plane:
         """-> `Plane`."""
         pixels = np.array(self._layout.plane_of(self._array, index), self.dtype)
         return Plane(pixels, self._layout.colours(pixels.shape[2]), white_of(self.dtype))
 
     @contextlib.contextmanager
-    def rewriting(self, target, overwrite=False):
+    def rewriting(
+        self, target: str | os.PathLike, overwrite: bool = False
+    ) -> Iterator[Callable[[int, np.ndarray], None]]:
         """As `n2n_tf.pipelines.files.tiff_planes.TiffPlanes.rewriting`."""
         with atomic_file(target, overwrite) as temporary:
             shutil.copyfile(self.path, temporary)
@@ -104,13 +109,13 @@ class ArrayPlanes:
             array.flush()
 
 
-def check_levels(dtype):
+def check_levels(dtype: np.dtype) -> None:
     """Raises ImageFileError for elements that are no levels, or not of at most 32 bits."""
     if dtype.kind not in "uif" or (dtype.kind != "f" and dtype.itemsize == 8):
         raise ImageFileError(f"elements of type {dtype}; convert to 32 bits or floats.")
 
 
-def checked_axes(axes, shape):
+def checked_axes(axes: str | None, shape: tuple[int, ...]) -> str:
     """The axes of an array in capitals; "YX" if there are two and none is named.
 
     Raises:

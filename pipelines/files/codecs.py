@@ -2,6 +2,7 @@
 
 import io
 import struct
+from types import ModuleType
 
 import numpy as np
 
@@ -14,12 +15,18 @@ from n2n_tf.pipelines.files.image_limits import (
     check_size,
     jpeg_frame,
 )
-from n2n_tf.pipelines.files.metadata import PNG_START, jpeg_quality, jpeg_subsampling, png_chunks
+from n2n_tf.pipelines.files.metadata import (
+    PNG_START,
+    Surroundings,
+    jpeg_quality,
+    jpeg_subsampling,
+    png_chunks,
+)
 
 LEAST_QUALITY = 90  # of a JPEG or WebP that is written anew: noise has gone, and room with it
 
 
-def decode_png(data):
+def decode_png(data: bytes) -> np.ndarray:
     """-> [H, W] or [H, W, 2, 3 or 4]; palettes, few bits and transparent colours are expanded."""
     import imagecodecs  # OpenCV loses which files are gray with alpha
 
@@ -47,7 +54,7 @@ def _gray_if_palette_is(pixels, data):
     return pixels[..., 0] if pixels.shape[2] == 3 else pixels[..., [0, 3]]
 
 
-def decode_jpeg(data):
+def decode_jpeg(data: bytes) -> np.ndarray:
     """-> [H, W] or [H, W, 3], as stored, whatever its EXIF says of up and down."""
     kind = check_jpeg(data)
     cv2 = opencv()
@@ -61,7 +68,7 @@ def decode_jpeg(data):
         raise
 
 
-def decode_bmp(data):
+def decode_bmp(data: bytes) -> np.ndarray:
     """-> [H, W] or [H, W, 3 or 4]."""
     check_size(*bmp_size(data))
     header, _, _, _, bits, compression = struct.unpack_from("<IiiHHI", data.ljust(64, b"\0"), 14)
@@ -101,7 +108,7 @@ def _field(words, mask):
     return ((2 * 255 * values + largest) // (2 * largest)).astype(np.uint8)
 
 
-def decode_webp(data):
+def decode_webp(data: bytes) -> np.ndarray:
     """-> [H, W, 3 or 4]."""
     import PIL.Image
 
@@ -112,7 +119,7 @@ def decode_webp(data):
         return np.array(image.convert("RGBA" if "A" in image.mode else "RGB"))
 
 
-def decode_jpeg2000(data):
+def decode_jpeg2000(data: bytes) -> np.ndarray:
     """-> [H, W] or [H, W, samples], uint8 or uint16."""
     import imagecodecs
 
@@ -129,12 +136,12 @@ def _jpeg2000_header(data):
     return right - left, bottom - top, (data[at + 42] & 127) + 1
 
 
-def jpeg2000_bits(data):
+def jpeg2000_bits(data: bytes) -> int:
     """Bits of a sample."""
     return _jpeg2000_header(data)[2]
 
 
-def opencv():
+def opencv() -> ModuleType:
     """OpenCV, told not to print warnings beside our errors; the switch moved in version 5."""
     import cv2
 
@@ -156,7 +163,7 @@ def _decode_opencv(data, flags):
     return cv2.cvtColor(pixels, order)
 
 
-def encode_png(pixels):
+def encode_png(pixels: np.ndarray) -> bytes:
     """Bytes of a PNG; `pixels` [H, W, 1 to 4] of uint8 or uint16."""
     import imagecodecs
 
@@ -164,7 +171,7 @@ def encode_png(pixels):
     return imagecodecs.png_encode(np.ascontiguousarray(pixels), level=3)
 
 
-def encode_jpeg(pixels, source=None, quality=98):
+def encode_jpeg(pixels: np.ndarray, source: bytes | None = None, quality: int = 98) -> bytes:
     """Bytes of a JPEG; `source`: one whose quality, chroma sampling and order of scans it takes."""
     cv2 = opencv()
     sampling, progressive = (1, 1), False
@@ -178,7 +185,7 @@ def encode_jpeg(pixels, source=None, quality=98):
     return _encode_opencv(".jpg", pixels, options)
 
 
-def encode_bmp(pixels, source=None):
+def encode_bmp(pixels: np.ndarray, source: bytes | None = None) -> bytes:
     """Bytes of a BMP; `source`: one whose resolution it takes."""
     data = _encode_opencv(".bmp", pixels, [])
     if source is None or struct.unpack_from("<I", source, 14)[0] < 40:
@@ -196,7 +203,12 @@ def _encode_opencv(suffix, pixels, options):
     return data.tobytes()
 
 
-def encode_webp(pixels, lossless=True, around=None, xmp=None):
+def encode_webp(
+    pixels: np.ndarray,
+    lossless: bool = True,
+    around: Surroundings | None = None,
+    xmp: bytes | None = None,
+) -> bytes:
     """Bytes of a WebP with the profile and EXIF of `around`."""
     import PIL.Image
 
@@ -208,7 +220,7 @@ def encode_webp(pixels, lossless=True, around=None, xmp=None):
     return file.getvalue()
 
 
-def webp_without_loss(data):
+def webp_without_loss(data: bytes) -> bool:
     """Whether a WebP holds its pixels without loss. Source: the container's specification."""
     at, names = 12, set()
     while at + 8 <= len(data):
@@ -218,7 +230,7 @@ def webp_without_loss(data):
     return b"VP8L" in names
 
 
-def encode_jpeg2000(pixels, bits=None, codestream=True):
+def encode_jpeg2000(pixels: np.ndarray, bits: int | None = None, codestream: bool = True) -> bytes:
     """Bytes of a JPEG 2000 without loss: a codestream, or a JP2 file."""
     import imagecodecs
 

@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from n2n_tf.pipelines.files.atomic_files import atomic_file
 from n2n_tf.pipelines.files.image_files import WRITTEN, upright, write_image
 from n2n_tf.pipelines.files.image_limits import ImageFileError
 from n2n_tf.pipelines.files.metadata import upright_exif
+from n2n_tf.pipelines.files.stacks import Planes
 
 RESULTS = (*WRITTEN, ".npy")
 # Tags that hold on after colours of a palette became RGB: descriptions, XMP, places on Earth.
@@ -19,7 +22,9 @@ _LASTING = (270, 271, 272, 305, 306, 315, 700, 33432, 33550, 33922, 34264, 34735
             42112, 42113)  # fmt: skip
 
 
-def writing(planes, target, overwrite=False):
+def writing(
+    planes: Planes, target: str | os.PathLike, overwrite: bool = False
+) -> contextlib.AbstractContextManager[Callable[[int, np.ndarray], None]]:
     """Gives a callable(index, pixels) that writes a file of the planes, in the format of `target`.
 
     Args:

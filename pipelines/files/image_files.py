@@ -5,13 +5,14 @@ import os
 import pathlib
 
 import numpy as np
+import numpy.typing as npt
 
 from n2n_tf.pipelines.files import codecs, metadata
 from n2n_tf.pipelines.files.atomic_files import atomic_file
 from n2n_tf.pipelines.files.image_limits import ImageFileError, errors_named
 from n2n_tf.pipelines.files.listing import files_below, why_none
 from n2n_tf.pipelines.files.metadata import Surroundings
-from n2n_tf.pipelines.files.planes import straight
+from n2n_tf.pipelines.files.planes import Plane, straight
 from n2n_tf.pipelines.files.stacks import open_planes, read_file
 
 SUFFIXES = (
@@ -73,7 +74,7 @@ def decode_image(data: bytes, path: str | os.PathLike) -> Picture:
         return picture_of(plane, 0, planes.orientation)
 
 
-def picture_of(plane, number, orientation=1, in_units=False):
+def picture_of(plane: Plane, number: int, orientation: int = 1, in_units: bool = False) -> Picture:
     """One colour image or channel of a plane.
 
     Args:
@@ -120,7 +121,9 @@ def to_float(pixels: np.ndarray, white_level: float | None = None) -> np.ndarray
     return np.asarray(pixels, np.float32) / np.float32(white_level)
 
 
-def to_integer(image, dtype, white_level=None):
+def to_integer(
+    image: np.ndarray, dtype: npt.DTypeLike, white_level: float | None = None
+) -> np.ndarray:
     """Float image in nominal [0, 1] -> integers, clipped and rounded half up.
 
     Args:
@@ -148,7 +151,13 @@ def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     return luma.astype(pixels.dtype)[..., None]
 
 
-def write_image(path, pixels, alpha=None, overwrite=False, around=None):
+def write_image(
+    path: str | os.PathLike,
+    pixels: np.ndarray,
+    alpha: np.ndarray | None = None,
+    overwrite: bool = False,
+    around: Surroundings | None = None,
+) -> None:
     """Writes [H, W, 1 or 3] pixels, with or without alpha, whole or not at all.
 
     The suffix decides the format. PNG and JPEG 2000 hold uint8 and uint16, TIFF also float32, WebP
@@ -186,7 +195,7 @@ def write_image(path, pixels, alpha=None, overwrite=False, around=None):
             temporary.write_bytes(data)
 
 
-def check_format(path, dtype, has_alpha=False):
+def check_format(path: str | os.PathLike, dtype: npt.DTypeLike, has_alpha: bool = False) -> None:
     """Raises ImageFileError if the format of `path` cannot hold such pixels."""
     suffix, dtype = pathlib.Path(path).suffix.lower(), np.dtype(dtype)
     if suffix not in WRITTEN:

@@ -3,8 +3,10 @@
 import concurrent.futures
 import dataclasses
 import hashlib
+import os
 import pathlib
 import threading
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -69,14 +71,14 @@ class ImageFolder:
 
     def __init__(
         self,
-        root,
-        channels=3,
-        min_side=1,
-        max_side=None,
-        white_level=None,
-        cache_bytes=2 << 30,
-        progress=None,
-    ):
+        root: str | os.PathLike,
+        channels: int = 3,
+        min_side: int = 1,
+        max_side: int | None = None,
+        white_level: float | None = None,
+        cache_bytes: int = 2 << 30,
+        progress: Callable[[Iterable, int], Iterable] | None = None,
+    ) -> None:
         self.root, self.channels = pathlib.Path(root), channels
         self.min_side, self.max_side, self.white_level = min_side, max_side, white_level
         self._room, self._room_lock, self._cache = cache_bytes, threading.Lock(), {}
@@ -153,7 +155,7 @@ class ImageFolder:
         pixels = to_channels(picture.pixels, self.channels)
         return np.array(pixels, order="C")  # a copy: a view would keep the alpha in memory too
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._places)
 
     def load(self, index: int) -> np.ndarray:

@@ -115,7 +115,7 @@ JPEG_KINDS |= dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), "a hierarchical")
 JPEG_KINDS |= dict.fromkeys((0xC9, 0xCA), "an arithmetic-coded")
 
 
-def check_jpeg(data):
+def check_jpeg(data: bytes) -> int:
     """Checks a JPEG before it is decoded; returns its process, the marker of its frame.
 
     Raises:

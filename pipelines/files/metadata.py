@@ -10,6 +10,7 @@ import dataclasses
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 
 from n2n_tf.pipelines.files.image_limits import jpeg_frame
 
@@ -32,17 +33,17 @@ class Surroundings:
 
     icc: bytes | None = None
     exif: bytes | None = None
-    per_metre: tuple | None = None
+    per_metre: tuple[float, float] | None = None
 
 
-def exif_orientation(exif):
+def exif_orientation(exif: bytes) -> int:
     """The orientation 1..8 in EXIF bytes, 1 if there is none."""
     at = _orientation_place(exif)
     value = struct.unpack_from(_order(exif) + "H", exif, at)[0] if at else 1
     return value if 1 <= value <= 8 else 1
 
 
-def upright_exif(exif):
+def upright_exif(exif: bytes) -> bytes:
     """The same EXIF for pixels that have been turned upright.
 
     Example:
@@ -78,7 +79,7 @@ def _orientation_place(exif):
 # PNG
 
 
-def png_chunks(data):
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yields (name, body) of the chunks of a PNG."""
     at = len(PNG_START)
     while at + 8 <= len(data):
@@ -91,7 +92,7 @@ def _chunk(name, body):
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def png_surrounded_like(encoded, source):
+def png_surrounded_like(encoded: bytes, source: bytes) -> bytes:
     """A PNG with the chunks of another that are not about its pixels."""
     before, after, pixels_seen = [], [], False
     alike = encoded[24:26] == source[24:26]  # depth and colour type, in which bKGD is said
@@ -108,7 +109,7 @@ def _png_with(encoded, before, after=()):
     return b"".join(parts)
 
 
-def png_surroundings(data):
+def png_surroundings(data: bytes) -> Surroundings:
     """`Surroundings` of a PNG."""
     chunks = dict(reversed([c for c in png_chunks(data) if c[0] in (b"iCCP", b"eXIf", b"pHYs")]))
     icc = None
@@ -126,7 +127,7 @@ def _inflated(packed):
         return None
 
 
-def png_with(encoded, around):
+def png_with(encoded: bytes, around: Surroundings) -> bytes:
     """A PNG with `Surroundings`."""
     chunks = []
     if around.icc:
@@ -142,7 +143,7 @@ def png_with(encoded, around):
 # JPEG
 
 
-def jpeg_segments(data):
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yields (marker, body) of the segments in front of a JPEG's frame."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
@@ -163,7 +164,7 @@ def _segment(marker, body):
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
-def jpeg_surrounded_like(encoded, source, profile=True):
+def jpeg_surrounded_like(encoded: bytes, source: bytes, profile: bool = True) -> bytes:
     """A JPEG with the application segments and comments of another.
 
     Those that describe the compressed pixels (Adobe's) or places in the file (of further pictures)
@@ -190,13 +191,13 @@ def _jpeg_with(encoded, segments):
     return encoded[:2] + segments + encoded[at:]
 
 
-def behind_jpeg(data):
+def behind_jpeg(data: bytes) -> bool:
     """Whether anything but zeros follows the end of a JPEG's picture, as from many phones."""
     end = data.find(b"\xff\xd9", jpeg_frame(data))
     return end > 0 and bool(data[end + 2 :].strip(b"\0\xff\r\n"))
 
 
-def jpeg_surroundings(data):
+def jpeg_surroundings(data: bytes) -> Surroundings:
     """`Surroundings` of a JPEG."""
     exif, profile, per_metre = None, [], None
     for marker, body in jpeg_segments(data):
@@ -212,7 +213,7 @@ def jpeg_surroundings(data):
     return Surroundings(icc, exif, per_metre)
 
 
-def jpeg_with(encoded, around):
+def jpeg_with(encoded: bytes, around: Surroundings) -> bytes:
     """A JPEG with `Surroundings`."""
     segments = b""
     if around.per_metre:
@@ -229,7 +230,7 @@ def jpeg_with(encoded, around):
     return _jpeg_with(encoded, segments)
 
 
-def jpeg_quality(data):
+def jpeg_quality(data: bytes) -> int | None:
     """The quality 1..100 in libjpeg's scale of a JPEG's first quantisation table; None without.
 
     Source: jcparam.c of libjpeg: table = base * scale / 100 with scale = 200 - 2 * quality above
@@ -247,7 +248,7 @@ def jpeg_quality(data):
 _MEAN_OF_TABLE = 57.625  # of the luma table of ITU T.81, annex K
 
 
-def jpeg_subsampling(data):
+def jpeg_subsampling(data: bytes) -> tuple[int, int]:
     """(horizontal, vertical) sampling of the luma in a JPEG's frame header."""
     frame = jpeg_frame(data)
     (components,) = struct.unpack_from("B", data, frame + 9)
@@ -258,7 +259,7 @@ def jpeg_subsampling(data):
 # JPEG 2000
 
 
-def jp2_surrounded_like(codestream, source):
+def jp2_surrounded_like(codestream: bytes, source: bytes) -> bytes:
     """The boxes of a JP2 file around another codestream of the same size, depth and channels."""
     parts, at = [], 0
     while at + 8 <= len(source):

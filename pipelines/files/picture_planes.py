@@ -2,6 +2,11 @@
 
 import contextlib
 import io
+import os
+from collections.abc import Callable, Iterator
+from typing import Self
+
+import numpy as np
 
 from n2n_tf.pipelines.files import codecs, metadata
 from n2n_tf.pipelines.files.atomic_files import atomic_file
@@ -31,7 +36,7 @@ class PicturePlanes:
 
     recoloured = False
 
-    def __init__(self, path, kind, data):
+    def __init__(self, path: str | os.PathLike, kind: str, data: bytes) -> None:
         self.path, self._kind, self._data, self.notes = path, kind, data, []
         self.suffixes = SUFFIXES[kind]
         with errors_named(path, kind):
@@ -53,16 +58,16 @@ class PicturePlanes:
     def _inks(self):
         return self._data[jpeg_frame(self._data) + 9] == 4
 
-    def __len__(self):
+    def __len__(self) -> int:
         return 1
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         pass
 
-    def read(self, index=0):
+    def read(self, index: int = 0) -> Plane:
         """-> `Plane`, as stored: not turned upright."""
         samples = self.shape[2]
         opaque = samples - (samples in (2, 4))
@@ -71,7 +76,7 @@ class PicturePlanes:
         return Plane(self._pixels, colours, white_of(self.dtype, bits))
 
     @property
-    def surroundings(self):
+    def surroundings(self) -> Surroundings:
         """`Surroundings` of the pixels."""
         if self._kind == "PNG":
             return metadata.png_surroundings(self._data)
@@ -91,13 +96,15 @@ class PicturePlanes:
             return image.info
 
     @property
-    def orientation(self):
+    def orientation(self) -> int:
         """EXIF's 1..8: 1 is upright."""
         exif = self.surroundings.exif
         return metadata.exif_orientation(exif) if exif else 1
 
     @contextlib.contextmanager
-    def rewriting(self, target, overwrite=False):
+    def rewriting(
+        self, target: str | os.PathLike, overwrite: bool = False
+    ) -> Iterator[Callable[[int, np.ndarray], None]]:
         """As `n2n_tf.pipelines.files.tiff_planes.TiffPlanes.rewriting`."""
         with atomic_file(target, overwrite) as temporary:
             yield lambda index, pixels: temporary.write_bytes(self._encoded(pixels))

@@ -1,8 +1,10 @@
 """What an image file is made of: planes, one after another, each with colours and channels."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,18 +26,18 @@ class Plane:
     """
 
     pixels: np.ndarray
-    colours: tuple
+    colours: tuple[slice, ...]
     white: float
     blank: float | None = None
     premultiplied: bool = False
 
 
-def channels(first, last):
+def channels(first: int, last: int) -> tuple[slice, ...]:
     """Every sample from `first` to before `last` as a channel of its own."""
     return tuple(slice(c, c + 1) for c in range(first, last))
 
 
-def white_of(dtype, bits=None):
+def white_of(dtype: npt.DTypeLike, bits: int | None = None) -> float:
     """The largest value of an integer type, or of so many of its bits; 1.0 for floats."""
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
@@ -43,7 +45,7 @@ def white_of(dtype, bits=None):
     return 2**bits - 1 if bits and dtype.kind == "u" else int(np.iinfo(dtype).max)
 
 
-def denoise_plane(plane, denoise):
+def denoise_plane(plane: Plane, denoise: Callable[[np.ndarray, float], np.ndarray]) -> np.ndarray:
     """Denoises the colours of a plane.
 
     Args:
@@ -70,7 +72,7 @@ def denoise_plane(plane, denoise):
     return result
 
 
-def straight(pixels):
+def straight(pixels: np.ndarray) -> np.ndarray:
     """Colours that were multiplied by alpha (the last sample) -> the colours themselves."""
     white = white_of(pixels.dtype)
     colour, alpha = pixels[..., :-1].astype(np.float64), pixels[..., -1:]
@@ -78,7 +80,7 @@ def straight(pixels):
     return _with_alpha(colour, alpha, white)
 
 
-def multiplied(pixels):
+def multiplied(pixels: np.ndarray) -> np.ndarray:
     """Undoes `straight`."""
     white = white_of(pixels.dtype)
     alpha = pixels[..., -1:]

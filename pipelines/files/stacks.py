@@ -1,6 +1,7 @@
 """Any image file as planes with axes; the one place that knows which file is of which kind."""
 
 import math
+import os
 import pathlib
 import struct
 
@@ -43,10 +44,11 @@ _OTHERS = [
     (b"%PDF", 0, "is a PDF; extract its pictures, for instance with pdfimages."),
     (b"v/1\x01", 0, f"is an OpenEXR file; {_CONVERT}."),
 ]
+Planes = TiffPlanes | ArrayPlanes | FitsPlanes | DicomPlanes | PicturePlanes
 _HEAD = 400  # bytes that say of which kind a file is
 
 
-def read_file(path):
+def read_file(path: str | os.PathLike) -> bytes:
     """Returns the bytes of a file.
 
     Raises:
@@ -70,7 +72,9 @@ def _read(path, read):
     raise ImageFileError(f"{path}: the file is empty.")
 
 
-def open_planes(path, axes=None, data=None):
+def open_planes(
+    path: str | os.PathLike, axes: str | None = None, data: bytes | None = None
+) -> Planes:
     """Opens an image file, recognised by its first bytes.
 
     Args:
@@ -115,7 +119,7 @@ def _what_else(start):
     return f"not a PNG, JPEG, BMP, WebP, JPEG 2000, TIFF, FITS, DICOM or .npy file; {_CONVERT}."
 
 
-def pixels_of(path):
+def pixels_of(path: str | os.PathLike) -> float:
     """About how many pixels a file has, from its header: for progress, never for a decision."""
     start = _start(path)
     try:

@@ -50,7 +50,7 @@ class TiffDirectories:
         ('<', 8)
     """
 
-    def __init__(self, blob: bytes, room: int | None = None):
+    def __init__(self, blob: bytes, room: int | None = None) -> None:
         self._blob, self._room = blob, len(blob) if room is None else room
         self.order, self.overdrawn = "<" if blob[:2] == b"II" else ">", False
         big = blob[2:4] in (b"+\0", b"\0+")

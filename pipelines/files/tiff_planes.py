@@ -11,7 +11,10 @@ import dataclasses
 import io
 import math
 import mmap
+import os
 import shutil
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 import numpy as np
 
@@ -65,7 +68,9 @@ class TiffPlanes:
 
     suffixes = (".tif", ".tiff", ".stk", ".lsm")
 
-    def __init__(self, path, axes=None, data=None):
+    def __init__(
+        self, path: str | os.PathLike, axes: str | None = None, data: bytes | None = None
+    ) -> None:
         import tifffile
 
         self.path, self.notes = path, []
@@ -82,17 +87,17 @@ class TiffPlanes:
         with open(self.path, "rb") as file:
             check_tiff_tags(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
-    def close(self):
+    def close(self) -> None:
         """Closes the file."""
         self._tiff.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._places)
 
     def _read_structure(self, axes):
@@ -157,7 +162,7 @@ class TiffPlanes:
         self._tiff.pages.useframes = False
         return self._tiff.pages.get(index, aspage=True)
 
-    def read(self, index):
+    def read(self, index: int) -> Plane:
         """Reads plane `index` -> `Plane`; black is 0, palettes of colours are RGB.
 
         Raises:
@@ -188,12 +193,12 @@ class TiffPlanes:
         return Plane(pixels, colours, white, _nodata(page), alpha and extra[-1] == "ASSOCALPHA")
 
     @property
-    def first_page(self):
+    def first_page(self) -> Any:
         """The `tifffile.TiffPage` of the first plane."""
         return self._page(self._places[0].page)
 
     @property
-    def surroundings(self):
+    def surroundings(self) -> Surroundings:
         """`Surroundings` of the first page."""
         tags = self.first_page.tags
         found = {name: tags[name].value for name in _SURROUNDING if name in tags}
@@ -205,13 +210,15 @@ class TiffPlanes:
         return Surroundings(bytes(icc) if icc else None, None, resolution)
 
     @property
-    def orientation(self):
+    def orientation(self) -> int:
         """1..8, see `Surroundings`."""
         tag = self.first_page.tags.get("Orientation")
         return tag.value if tag and tag.value in range(1, 9) else 1
 
     @contextlib.contextmanager
-    def rewriting(self, target, overwrite=False):
+    def rewriting(
+        self, target: str | os.PathLike, overwrite: bool = False
+    ) -> Iterator[Callable[[int, np.ndarray], None]]:
         """Gives a callable(index, pixels) that puts other pixels into a copy of the file.
 
         The copy takes the name `target` when the block ends well; otherwise nothing is left.

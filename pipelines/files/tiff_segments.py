@@ -4,13 +4,16 @@ tifffile reads them; nothing but their bytes is ever written, so that all else o
 Source: TIFF 6.0, sections 8, 9, 13 to 15 and 22; TIFF technical notes 2 and 3.
 """
 
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
 import numpy as np
 
 from n2n_tf.pipelines.files.image_limits import ImageFileError, name_of
 from n2n_tf.pipelines.files.metadata import jpeg_quality, jpeg_subsampling
 
 
-def read_page(file, page):
+def read_page(file: BinaryIO, page: Any) -> np.ndarray:
     """Decodes one page, segment by segment.
 
     Args:
@@ -56,7 +59,7 @@ def _place(page, index):
     return place, slice(sample, sample + 1) if apart else slice(None)
 
 
-def encode_segments(file, page, pixels):
+def encode_segments(file: BinaryIO, page: Any, pixels: np.ndarray) -> Iterator[tuple[int, bytes]]:
     """Yields (index, bytes) of every stored segment of a page that shall hold other pixels.
 
     Args:
