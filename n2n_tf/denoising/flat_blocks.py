@@ -22,6 +22,7 @@ _OWN_CORRELATED = 0.25  # the same of what a channel does not share with others
 _TEXTURE = 0.55  # spread of the flattest blocks' energies, from which on they hold texture
 _FALL = 0.25  # high / middle energy of the texture that is left in the flattest blocks
 _BANDS = (1, 4), (5, 7), (9, 14)  # row + column of the frequencies that are low, middle, high
+HIGH = 21  # frequencies of a block that are high
 _WHITE = 0.8, 1.41  # a quantile of high / middle energy over blocks, and its value in white noise
 _FLATTEST = 200, 0.05  # blocks, at least, and share of them, in which correlation is looked for
 _HALF_CLIPPED = 0.4  # distance in deviations of a block's mean from the level that clipped half

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from n2n_tf.denoising.flat_blocks import Blocks, before_clipping
+from n2n_tf.denoising.flat_blocks import HIGH, Blocks, before_clipping
 
 SPARSE = 7  # for quantiles of pixels every seventh block is enough
 LEAST_BLOCKS = 40  # flat ones, for a line through them
@@ -19,8 +19,12 @@ SPIKE = (
 )
 _LEAST_FOR_GAIN = 20  # flat blocks that do not overlap, for noise that differs by level
 _TURNS = 12
-_CHANCE = 0.5  # twice the mean |log ratio| that chance alone gives one block's variance
 _RANGES = 12  # of level, over which the misfit of a line is averaged
+_SMALL_MISFIT = 0.03  # of noise that is alike at all levels
+# By how much the log-likelihood of the blocks must be higher
+_FOR_PHOTONS = 4.0  # with photon noise than with noise that is alike at all levels
+_FOR_BOTH = 12.0  # with both than with noise that is alike at all levels
+_FOR_OFFSET = 6.0  # with both than with photon noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,17 +97,21 @@ def _line(blocks, start, ends, flatness, base, overlap):
     few = len(used) < _LEAST_FOR_GAIN * overlap
     if few and flat is None:
         return None
+    through, through_count = _fit(blocks, line, ends, flatness, zero_at=base)
+    likely = [
+        -np.inf if law is None else _likelihood(blocks, used, law, ends) / overlap
+        for law in (flat, through, line)
+    ]
     if flat is not None:
         other = _misfit(blocks, used, flat, ends)
-        chance = _CHANCE * np.sqrt(_RANGES * overlap / len(used))
-        if few or other <= max(2 * misfit, 0.03, chance):
+        photons = likely[1] > likely[0] + _FOR_PHOTONS
+        both = likely[2] > likely[0] + _FOR_BOTH and other > max(2 * misfit, _SMALL_MISFIT)
+        if few or not (photons or both):
             return Line(*flat, len(count), other)
-    through, count = _fit(blocks, line, ends, flatness, zero_at=base)
     if through is not None:
-        other = _misfit(blocks, used, through, ends)
         impossible = np.polyval(line, np.quantile(blocks.level, 0.001)) < 0
-        if impossible or other <= misfit + 0.003:
-            return Line(*through, len(count), other)
+        if impossible or likely[1] > likely[2] - _FOR_OFFSET:
+            return Line(*through, len(through_count), _misfit(blocks, used, through, ends))
     return Line(*line, len(used), misfit)
 
 
@@ -132,6 +140,16 @@ def _line_from(level, energy, weight, at, value):
     spread = np.sum(weight * (level - at) ** 2)
     gain = np.sum(weight * (level - at) * (energy - value)) / spread if spread > 0 else 0.0
     return gain, value - gain * at
+
+
+def _likelihood(blocks, used, line, ends):
+    """Log-likelihood of blocks' variances, of `HIGH` degrees of freedom each, but for a constant."""
+    level, factor = before_clipping(blocks, line, ends)
+    expected = np.maximum(np.polyval(line, level), 0) * factor
+    seen = np.isfinite(expected[used])
+    expected, found = expected[used][seen], blocks.high[used][seen]
+    expected = np.maximum(expected, 1e-6 * abs(found.mean()) + 1e-300)
+    return -HIGH / 2 * np.sum(np.log(expected) + found / expected)
 
 
 def _misfit(blocks, used, line, ends):
