@@ -1,8 +1,8 @@
-"""How right `estimate_noise` is for ten noises, what weak noise costs, and how long it takes.
+"""How right `estimate_noise` is for twelve noises, what weak noise costs, and how long it takes.
 
-    python benchmarks/noise_estimate.py FOLDER_OF_CLEAN_IMAGES [EVERY]
+    python benchmarks/noise_estimate.py FOLDER_OF_CLEAN_IMAGES [EVERY [gray]]
 
-takes every EVERY-th image. Errors are those of all channels of all images. Gaussian noise: of the
+takes every EVERY-th image, as a gray one if told so. Errors are those of all channels of all images. Gaussian noise: of the
 standard deviation at the median level, in 255ths; photon noise: of the gain, in per cent. PSNR: of
 the denoised image less that of the noisy one, by the shipped model for the image's channels.
 `n2n-evaluate --estimate` gives the four noises of the paper through the same path.
@@ -20,15 +20,17 @@ from n2n_tf.model_files.shipped import DEFAULTS
 from n2n_tf.pipelines.files.image_files import list_images, read_image
 
 GAUSS = 0.5, 1, 2, 5, 10, 25, 50
-PHOTONS = 30, 100, 1000
+PHOTONS = 5, 10, 30, 100, 1000
 WEAK = 0.5, 1, 2, 3
 SIDE = 256  # pixels of the middle that is denoised
 
 
-def main(folder, every=1):
+def main(folder, every=1, gray=""):
     """Prints the tables."""
     paths = list_images(pathlib.Path(folder))[:: int(every)]
     images = [read_image(path).pixels.astype(np.float64) for path in paths]
+    if gray:
+        images = [(image @ [0.299, 0.587, 0.114])[..., None] for image in images]
     print(f"{len(images)} images\n| noise | median | worst | within |\n| --- | --- | --- | --- |")
     seconds = pixels = 0
     rows = [(f"gauss{sigma}", sigma, None) for sigma in GAUSS]
@@ -46,7 +48,7 @@ def main(folder, every=1):
                 errors.extend((found - sigma).tolist())
             else:
                 errors.extend((100 * (np.array(estimate.gain) * photons / 255 - 1)).tolist())
-        bound = (max(0.05 * sigma, 0.25 if sigma >= 5 else 0.5)) if sigma else 10
+        bound = (max(0.05 * sigma, 0.5)) if sigma else 10
         errors = np.array(errors)
         worst = errors[np.argmax(np.abs(errors))]
         within = np.sum(np.abs(errors) <= bound)

@@ -5,11 +5,15 @@ import dataclasses
 import numpy as np
 
 from n2n_tf.denoising.flat_blocks import BLOCK, block_pixels, measure, noise_alone
-from n2n_tf.denoising.noise_line import LEAST_BLOCKS, SPARSE, best_line, floor_line
+from n2n_tf.denoising.noise_line import LEAST_BLOCKS, SPARSE, SPIKE, best_line, floor_line
 
 ROUNDING = 0.45  # deviation in steps of an integer type that rounding alone explains
 TOGETHER = 4  # at most so many channels are taken to show one scene
 NOTHING = 1e-6  # deviation as a share of the picture's range that counts as none
+# A quantile of blocks' energies, what it is in noise of variance 1, and the least that it is there.
+_SMOOTHEST = 0.003, 0.356, 0.8
+_BLOCKS_TO_HOLD = 3000  # for this quantile
+_MANY_PHOTONS = 20  # from which on noise is close to normal
 # What is called flat, and how much the line is then trusted; the last ones where detail that other
 # channels have too has been taken off.
 _FLATNESS = (1.0, 1.0), (2.0, 0.5), (4.0, 0.5), (8.0, 0.5), (16.0, 0.5)
@@ -124,7 +128,7 @@ _NONE = NoiseEstimate((0.0,), (0.0,))
 def _of_plane(plane, pixels, varied, step, alone, blocks, own):
     if len(pixels) == 0:
         return _of_differences(plane)
-    estimate = _of_blocks(pixels, varied, step, alone, blocks, own)
+    estimate = _held(_of_blocks(pixels, varied, step, alone, blocks, own), blocks, pixels[varied])
     levels = np.quantile(pixels[::SPARSE], (0.01, 0.99))
     least = ROUNDING if plane.dtype.kind in "ui" else 0.0
     least = max(least, NOTHING * (pixels.max() - pixels.min()))
@@ -156,6 +160,29 @@ def _of_blocks(pixels, varied, step, alone, blocks, own):
         return NoiseEstimate((0.0,), (read,), correlation, 0.3)
     reason = "no place is flat enough to tell noise from detail, so there may be less noise"
     return NoiseEstimate((0.0,), (read,), correlation, 0.15, (reason,))
+
+
+def _held(estimate, blocks, pixels):
+    """An estimate, or as much of it as the smoothest blocks hold: texture adds to noise everywhere.
+
+    Of white noise the few blocks with the least energy still have a known share of its variance.
+    """
+    if estimate.nothing or estimate.correlation:
+        return estimate
+    (gain,), (read,) = estimate.gain, estimate.read
+    variance = gain * blocks.level + read
+    usable = (variance > 0) & (variance > _MANY_PHOTONS * gain**2)
+    for end in (pixels.min(), pixels.max()):
+        at_end = pixels == end
+        if at_end.mean() > SPIKE:
+            usable &= ~at_end.any(1)
+    if usable.sum() < _BLOCKS_TO_HOLD:
+        return estimate
+    quantile, white, least = _SMOOTHEST
+    share = np.quantile(blocks.high[usable] / variance[usable], quantile) / white
+    if share > least:
+        return estimate
+    return dataclasses.replace(estimate, gain=(share * gain,), read=(share * read,))
 
 
 def _of_few_values(pixels, constant, flat):

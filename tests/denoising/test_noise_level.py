@@ -74,6 +74,21 @@ def test_photon_noise_has_the_gain_of_a_photon(photo, random, photons):
     assert estimate.gain[0] == pytest.approx(1 / photons, rel=0.1)
 
 
+def test_photon_noise_is_told_apart_within_few_levels(photo, random):
+    narrow = 100 + photo / 5  # 100 to 150: deviations that differ by a fifth
+    photons = random.poisson(narrow * 4) / 4
+    assert estimate_noise(photons).gain[0] == pytest.approx(0.25, rel=0.1)
+    alike = narrow + random.normal(0, photons.std(), narrow.shape)
+    assert estimate_noise(alike).gain == (0.0,)
+
+
+def test_no_more_noise_is_found_than_the_smoothest_places_hold(random):
+    texture = random.normal(0, 6, (512, 512))
+    texture[200:260, 200:260] *= 0.05  # 1.4 per cent of the picture
+    shaded = texture + 100 + 50 * np.sin(np.arange(512) / 3)  # nowhere flat
+    assert 0.25 < estimate_noise(shaded).deviation(100.0)[0] < 0.6
+
+
 def test_a_cameras_counts_with_an_offset(photo, random):
     counts = 500 + 2 * random.poisson(photo / 255 * 300) + random.normal(0, 3, photo.shape)
     estimate = estimate_noise(counts.round().astype(np.uint16))
