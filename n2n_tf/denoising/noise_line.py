@@ -143,7 +143,7 @@ def _line_from(level, energy, weight, at, value):
 
 
 def _likelihood(blocks, used, line, ends):
-    """Log-likelihood of blocks' variances, of `HIGH` degrees of freedom each, but for a constant."""
+    """Log-likelihood of the energies of blocks, `HIGH` degrees of freedom each, less a constant."""
     level, factor = before_clipping(blocks, line, ends)
     expected = np.maximum(np.polyval(line, level), 0) * factor
     seen = np.isfinite(expected[used])
