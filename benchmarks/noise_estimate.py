@@ -2,10 +2,11 @@
 
     python benchmarks/noise_estimate.py FOLDER_OF_CLEAN_IMAGES [EVERY [gray]]
 
-takes every EVERY-th image, as a gray one if told so. Errors are those of all channels of all images. Gaussian noise: of the
-standard deviation at the median level, in 255ths; photon noise: of the gain, in per cent. PSNR: of
-the denoised image less that of the noisy one, by the shipped model for the image's channels.
-`n2n-evaluate --estimate` gives the four noises of the paper through the same path.
+takes every EVERY-th image, as a gray one if told so. Errors are those of all channels of all
+images. Gaussian noise: of the standard deviation at the median level, in 255ths; photon noise: of
+the gain, in per cent. PSNR: of the denoised image less that of the noisy one, by the shipped model
+for the image's channels. `n2n-evaluate --estimate` gives the four noises of the paper through the
+same path.
 """
 
 import pathlib
