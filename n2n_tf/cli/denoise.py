@@ -164,8 +164,9 @@ ADAPT = flags.DEFINE_integer(
 AXES = flags.DEFINE_string(
     "axes",
     None,
-    "Axes of TIFF and .npy files, one letter each, e.g. ZYX or YXS: Y, X, S for samples that are "
-    "RGB, C for channels, others for planes. [TIFF: what the file says; .npy: YX]",
+    "Axes of TIFF, FITS and .npy files, one letter each, e.g. ZYX or YXS: Y, X, S for samples (or "
+    "gray pages) that are RGB, C for channels, others for planes. [TIFF: what the file says; .npy: "
+    "YX]",
 )
 
 

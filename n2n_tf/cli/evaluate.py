@@ -63,6 +63,9 @@ ESTIMATE = flags.DEFINE_bool(
     "Denoise as n2n-denoise does: estimate the noise of each image, scale the image to what the "
     "model knows, give back what is more than noise. [the bare model, as in the paper]",
 )
+AXES = flags.DEFINE_string(
+    "axes", None, "Axes of the images, as for n2n-denoise. [TIFF: what the file says; .npy: YX]"
+)
 SEED = flags.DEFINE_integer("seed", 101, "Seed of NumPy's legacy generator.", 0)
 OUTPUT = flags.DEFINE_string("output", None, "JSON file to write with every figure.")
 SAVE_IMAGES = flags.DEFINE_string(
@@ -106,7 +109,9 @@ def main(arguments: list[str]) -> None:
             f"--noise={NOISE.value}, --model={MODEL.value}: raw noise goes with a model of 4 "
             f"channels and the others do not; this model has {channels}."
         )
-    folders = [(_folder_name(path), load_clean(path, channels)) for path in DATA_DIR.value]
+    folders = [
+        (_folder_name(path), load_clean(path, channels, axes=AXES.value)) for path in DATA_DIR.value
+    ]
     _check_pictures(folders)
     stream = np.random.RandomState(SEED.value)
     rows = [_evaluate(denoise, name, images, noise, stream) for name, images in folders]

@@ -61,6 +61,12 @@ PRESET = flags.DEFINE_string(
 MAX_MEGAPIXELS = flags.DEFINE_float(
     "max_megapixels", 400.0, "Refuse larger files; their pixels would need a lot of memory.", 0.0
 )
+AXES = flags.DEFINE_string(
+    "axes",
+    None,
+    "Axes of all images, also of --val_dir, one letter each, as for n2n-denoise: e.g. ZYX for "
+    "stacks in .npy files. [TIFF: what the file says; .npy: YX]",
+)
 CACHE_MB = flags.DEFINE_integer("cache_mb", 2048, "Memory for decoded images, in MB.", 0)
 STRATEGY = flags.DEFINE_enum(
     "strategy",
@@ -291,6 +297,8 @@ def open_images(recipe: Recipe) -> Images:
     from n2n_tf.pipelines.files.image_folder import ImageFolder
     from n2n_tf.pipelines.training import sources
 
+    if AXES.value and recipe.channels == 4:
+        raise ValueError(f"--axes={AXES.value}: is for pictures, not for --channels=4.")
     if recipe.noise == "none" and recipe.method in sources.COMPANIONS:
         return sources.PairedMosaics(DATA_DIR.value, sources.COMPANIONS[recipe.method])
     if recipe.channels == 4 and sources.holds_raws(DATA_DIR.value):
@@ -310,6 +318,7 @@ def open_images(recipe: Recipe) -> Images:
         progress=lambda items, total: program.progress_bar(
             items, desc="Reading images", total=total, leave=False
         ),
+        axes=AXES.value,
     )
     if recipe.channels == 4:
         return sources.PhotosAsRaw(photos)
@@ -366,7 +375,9 @@ def main(arguments: list[str]) -> int:
     print(f"{len(images)} images to train on, {len(images.skipped)} skipped.")
     if hint := _faster_precision(recipe):
         print(hint)
-    clean = load_clean(VAL_DIR.value, recipe.channels, VAL_IMAGES.value) if VAL_DIR.value else []
+    clean = []
+    if VAL_DIR.value:
+        clean = load_clean(VAL_DIR.value, recipe.channels, VAL_IMAGES.value, AXES.value)
     try:
         train(recipe, images, MODEL_DIR.value, clean, conduct, strategy=strategy)
     except TrainingStopped as stopped:

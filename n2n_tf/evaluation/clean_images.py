@@ -17,7 +17,7 @@ from n2n_tf.pipelines.training.batches import frozen_seed
 
 
 def load_clean(
-    folder: str | os.PathLike, channels: int, most: int | None = None
+    folder: str | os.PathLike, channels: int, most: int | None = None, axes: str | None = None
 ) -> list[tuple[str, np.ndarray]]:
     """Reads the images of a folder as [(name, clean image)], sorted by path.
 
@@ -27,6 +27,7 @@ def load_clean(
             other. 4: float32 [H / 2, W / 2, 4], the photographs unprocessed to packed camera raw,
             each by a camera of its own that its name decides.
         most: int, how many are read, the first by path; None: all. Planes of a stack are images.
+        axes: None, or the axes of all files, see `open_planes`.
 
     Raises:
         ImageFileError: for a missing or empty folder, or any image that cannot be read or scored: a
@@ -39,7 +40,7 @@ def load_clean(
         )
     root = pathlib.Path(folder)
     least = 2 * SSIM_WINDOW if channels == 4 else SSIM_WINDOW
-    found = itertools.islice(_images_below(root, least), most)
+    found = itertools.islice(_images_below(root, least, axes), most)
     if channels == 4:
         return [(name, _as_raw(to_channels(pixels, 3), name)) for name, pixels in found]
     return [(name, to_channels(pixels, channels)) for name, pixels in found]
@@ -60,11 +61,11 @@ def _as_raw(photo, name):
     return np.asarray(raw_planes_of_photo(rgb[:height, :width], frozen_seed(SEED, name)))
 
 
-def _images_below(root, least):
+def _images_below(root, least, axes):
     """Yields (name, pixels) of every image; of a stack each plane, "[number]" behind its name."""
     for path in list_images(root):
         name = path.relative_to(root).as_posix()
-        with open_planes(path) as planes:
+        with open_planes(path, axes) as planes:
             parts = len(planes.read(0).colours)
             for index in range(len(planes)):
                 plane = planes.read(index)

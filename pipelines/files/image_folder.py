@@ -57,13 +57,14 @@ class ImageFolder:
         white_level: number that becomes 1.0. Default: 255 or 65535 by the file's type.
         cache_bytes: bound on the decoded pixels kept in memory.
         progress: callable(iterable, total) -> iterable, e.g. tqdm.
+        axes: None, or the axes of all files, see `open_planes`.
 
     Attributes:
         paths: the file of each image. names: the same relative to `root`, with forward slashes;
             of images that share a file with others "[number]" follows.
         sizes: (height, width) of each in pixels.
         skipped: list of `Skipped`.
-        fingerprint: hexadecimal digest of names and contents of the usable files.
+        fingerprint: hexadecimal digest of names and contents of the usable files, and of `axes`.
 
     Raises:
         ImageFileError: if no image is usable.
@@ -78,8 +79,9 @@ class ImageFolder:
         white_level: float | None = None,
         cache_bytes: int = 2 << 30,
         progress: Callable[[Iterable, int], Iterable] | None = None,
+        axes: str | None = None,
     ) -> None:
-        self.root, self.channels = pathlib.Path(root), channels
+        self.root, self.channels, self._axes = pathlib.Path(root), channels, axes
         self.min_side, self.max_side, self.white_level = min_side, max_side, white_level
         self._room, self._room_lock, self._cache = cache_bytes, threading.Lock(), {}
         self.paths, self.sizes, self.skipped = [], [], []
@@ -94,7 +96,7 @@ class ImageFolder:
             )
 
     def _scan(self, files, progress):
-        digest = hashlib.sha256()
+        digest = hashlib.sha256((self._axes or "").encode())
         with concurrent.futures.ThreadPoolExecutor(available_processors()) as pool:
             results = progress(pool.map(self._check, files), len(files))
             for path, result in zip(files, results, strict=True):
@@ -120,7 +122,7 @@ class ImageFolder:
         found = []
         try:
             data = read_file(path)
-            with open_planes(path, data=data) as planes:
+            with open_planes(path, self._axes, data) as planes:
                 for index in range(len(planes)):
                     plane = planes.read(index)
                     reason = self._size_reason(plane.pixels.shape)
@@ -176,7 +178,7 @@ class ImageFolder:
         if pixels is None:
             place = self._places[index]
             path = place.path
-            with open_planes(path) as planes:
+            with open_planes(path, self._axes) as planes:
                 if place.plane >= len(planes):
                     raise ImageFileError(f"{path}: has fewer planes than when the training began.")
                 plane = planes.read(place.plane)

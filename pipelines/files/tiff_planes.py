@@ -29,6 +29,7 @@ from n2n_tf.pipelines.files.image_limits import (
 )
 from n2n_tf.pipelines.files.metadata import Surroundings
 from n2n_tf.pipelines.files.planes import Plane, channels, white_of
+from n2n_tf.pipelines.files.tiff_axes import read_as
 from n2n_tf.pipelines.files.tiff_segments import encode_segments, read_page
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -53,7 +54,7 @@ class TiffPlanes:
     Args:
         path: for messages, and to copy from.
         axes: None, or the axes in the user's words, e.g. "ZYXS": S for samples that are RGB, C for
-            samples that are channels.
+            samples that are channels, see `tiff_axes.read_as`.
         data: None, or the bytes of the file.
 
     Attributes:
@@ -98,7 +99,7 @@ class TiffPlanes:
         self.close()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._reading.pages)
 
     def _read_structure(self, axes):
         tiff, self._places, self._reduced = self._tiff, [], {}
@@ -120,7 +121,10 @@ class TiffPlanes:
         if _LAYERS in first.tags:
             self.notes.append("its layers, which only Photoshop shows, stay the source's")
         self._facts(first)
-        self._channels = _samples_by_axes(axes, self.axes) if axes else None
+        self._reading = read_as(
+            axes, self.axes, self.shape, first.samplesperpixel, len(self._places)
+        )
+        self.axes, self.shape = self._reading.axes, self._reading.shape
         self.recoloured = any(_is_true_palette(self._page(p.page)) for p in self._places[:1])
 
     def _pages(self):
@@ -169,7 +173,11 @@ class TiffPlanes:
             ImageFileError: if it is damaged.
         """
         with errors_named(self.path, "TIFF"):
-            return self._read(self._places[index])
+            read = [self._read(self._places[page]) for page in self._reading.pages[index]]
+            (page, pixels), *others = read
+            if others:
+                pixels = np.concatenate([part for _, part in read], axis=2)
+            return self._plane(page, pixels)
 
     def _read(self, place):
         page = self._page(place.page)
@@ -179,15 +187,15 @@ class TiffPlanes:
             pixels[..., 0] = white_of(page.dtype, page.bitspersample) - pixels[..., 0]
         if _is_true_palette(page):
             pixels = _looked_up(pixels, page)
-        return self._plane(page, pixels)
+        return page, pixels
 
     def _plane(self, page, pixels):
         samples, extra = pixels.shape[2], [name_of(e) for e in page.extrasamples]
         alpha = len(extra) > 0 and extra[-1] in ALPHA
         opaque = samples - alpha
         rgb = name_of(page.photometric) in ("RGB", "YCBCR", "PALETTE") and samples >= 3
-        if self._channels is not None:
-            rgb = self._channels == "S" and opaque >= 3
+        if self._reading.rgb is not None:
+            rgb = self._reading.rgb and opaque >= 3
         colours = (slice(0, 3), *channels(3, opaque)) if rgb else channels(0, opaque)
         white = white_of(pixels.dtype, page.bitspersample if page.bitspersample < 16 else None)
         return Plane(pixels, colours, white, _nodata(page), alpha and extra[-1] == "ASSOCALPHA")
@@ -237,7 +245,9 @@ class TiffPlanes:
                 copy.pages.useframes = False
 
                 def write(index, pixels):
-                    self._write(copy, self._places[index], pixels)
+                    pages = self._reading.pages[index]
+                    for page, part in zip(pages, np.split(pixels, len(pages), axis=2), strict=True):
+                        self._write(copy, self._places[page], part)
 
                 yield write
 
@@ -273,22 +283,6 @@ class TiffPlanes:
 def _promised(tiff):
     meta = tiff.imagej_metadata or {}
     return int(meta.get("images", 1))
-
-
-def _samples_by_axes(axes, own):
-    """What the user says samples are, "S" or "C"; raises for axes that do not fit the file's."""
-    axes = axes.upper()
-    there = {"S": "C"}
-    same = len(axes) == len(own) and all(
-        {a, b} == {"S", "C"} or ((a in "YX") == (b in "YX") and (a == b or a not in "YXS"))
-        for a, b in zip(axes, own, strict=True)
-    )
-    if not same or ("S" in axes and own.find("S") != axes.find("S")):
-        raise ImageFileError(
-            f"--axes={axes}: its planes have the axes {own}; only S (samples are RGB) and C "
-            "(samples are channels) can take each other's place."
-        )
-    return "S" if "S" in axes else there["S"]
 
 
 def _is_true_palette(page):

@@ -9,7 +9,9 @@ import programs
 import pytest
 from dng_samples import random_mosaic, write_sample
 
+from n2n_tf.evaluation.clean_images import load_clean
 from n2n_tf.pipelines.files.image_files import write_image
+from n2n_tf.pipelines.training.holdout import choose_held_out
 from n2n_tf.training.recipes import Recipe
 
 
@@ -55,6 +57,21 @@ def test_what_is_wrong_with_the_folder(train, tmp_path, monkeypatch, folder, mes
     ended = train("--model_dir=m", "--noise=none", f"--data_dir={folder}")
     assert ended.status == 1 and message in ended.err and ended.err.count("\n") == 1
     assert not (tmp_path / "m").exists()
+
+
+def test_stacks_are_read_by_axes_that_the_user_names(train_program, tmp_path, rng):
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.uint16(65535 * rng.random((11, 40, 41))))
+    flags = train_program.flags.FLAGS
+    flags.data_dir, flags.axes = str(tmp_path), "ZYX"
+    images = train_program.open_images(Recipe("gauss25", channels=1, patch_size=32))
+    assert images.sizes == [(40, 41)] * 22
+    held_out = choose_held_out(images.names, None, seed=0)
+    assert held_out == sorted(n for n in images.names if n.startswith(held_out[0][0]))
+    clean = load_clean(tmp_path, 1, axes="ZYX")
+    assert [name for name, _ in clean] == images.names
+    with pytest.raises(ValueError, match="--axes=ZYX: is for pictures"):
+        train_program.open_images(Recipe("none", channels=4))
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, "1"), ("0", "0")])

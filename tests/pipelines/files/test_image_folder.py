@@ -159,7 +159,7 @@ def test_the_memory_bound_is_kept_and_changes_no_pixel(folder, monkeypatch, cach
     assert sum(p.nbytes for p in images._cache.values()) <= cache_bytes
     reads = []
     honest = image_folder.open_planes
-    monkeypatch.setattr(image_folder, "open_planes", lambda p: (reads.append(p), honest(p))[1])
+    monkeypatch.setattr(image_folder, "open_planes", lambda *p: (reads.append(p), honest(*p))[1])
     for _ in range(2):
         for i in range(4):
             np.testing.assert_array_equal(images.load(i), everything.load(i))
@@ -308,6 +308,28 @@ def test_every_plane_and_channel_of_a_stack_is_an_image(tmp_path, rng, cache_byt
     assert images.sizes == [(24, 31)] * 7
     for index, plane in enumerate([*stack, *channels], 1):
         np.testing.assert_array_equal(images.load(index)[..., 0], np.float32(plane / 65535))
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2 << 30])
+def test_axes_that_the_user_names_hold_for_all_files(tmp_path, rng, cache_bytes):
+    stack = rng.integers(0, 65535, (3, 24, 31)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
+    np.save(tmp_path / "b.npy", stack)
+    planes = ImageFolder(tmp_path, 1, cache_bytes=cache_bytes, axes="ZYX")
+    assert planes.names == [f"{name}[{n}]" for name in ("a.tif", "b.npy") for n in range(3)]
+    for index in range(6):
+        np.testing.assert_array_equal(
+            planes.load(index)[..., 0], np.float32(stack[index % 3] / 65535)
+        )
+    colours = ImageFolder(tmp_path, 3, cache_bytes=cache_bytes, axes="SYX")
+    assert colours.names == ["a.tif", "b.npy"]
+    for index in range(2):
+        expected = np.float32(np.moveaxis(stack, 0, -1) / 65535)
+        np.testing.assert_array_equal(colours.load(index), expected)
+    without = ImageFolder(tmp_path, 1)
+    assert without.names == ["a.tif[0]", "a.tif[1]", "a.tif[2]"]
+    assert "name them, e.g. --axes=ZYX" in without.skipped[0].reason
+    assert len({planes.fingerprint, colours.fingerprint, without.fingerprint}) == 3
 
 
 def test_numbers_of_other_types_are_kept_when_white_is_said(tmp_path, rng):

@@ -271,6 +271,45 @@ def test_the_user_may_say_what_samples_are(tmp_path, rng):
             TiffPlanes(path, axes)
 
 
+def test_gray_pages_may_be_the_colours_of_one_picture(tmp_path, rng):
+    """Pages and hyperstacks: S says which axis is RGB, the file stays pages of gray."""
+    for name, shape, own, said, read in (
+        ("pages", (3, 9, 8), None, "SYX", (1, "YXS")),
+        ("channels", (3, 9, 8), "CYX", "SYX", (1, "YXS")),
+        ("movie", (2, 3, 9, 8), "TCYX", "TSYX", (2, "TYXS")),
+        ("outer", (3, 2, 9, 8), "TZYX", "SZYX", (2, "ZYXS")),
+    ):
+        planes, path = random(rng, shape, np.uint16), tmp_path / f"{name}.tif"
+        imagej(path, planes, metadata={"axes": own}) if own else STACKS["separate pages"](
+            path, planes
+        )
+        with TiffPlanes(path, said) as opened:
+            assert (len(opened), opened.axes) == read
+            assert opened.read(0).colours == (slice(0, 3),)
+        result = flipped(path, tmp_path / f"{name}_b.tif", said)
+        colours = np.moveaxis(planes, said.index("S"), -1).reshape(-1, 9, 8, 3)
+        np.testing.assert_array_equal([plane.pixels for plane in result], colours)
+        assert_same_tags(path, tmp_path / f"{name}_b.tif")
+        pixels = np.reshape(pixels_of(tmp_path / f"{name}_b.tif"), shape)
+        np.testing.assert_array_equal(pixels, planes[..., ::-1, :])
+
+
+def test_axes_of_pages_that_do_not_fit_are_told_with_the_remedy(tmp_path, rng):
+    STACKS["separate pages"](tmp_path / "a.tif", random(rng, (5, 9, 8), np.uint16))
+    tifffile.imwrite(tmp_path / "b.tif", random(rng, (9, 8), np.uint16))
+    for name, axes, told in (
+        ("a.tif", "SYX", "S is for RGB, .* here it has 5. --axes=CYX takes each as an image"),
+        ("b.tif", "SYX", "here it has 1"),
+        ("a.tif", "YX", r"the axes IYX \(5 x 9 x 8\); give a letter for each: .*--axes=ZYX\."),
+        ("a.tif", "YXS", "e.g. --axes=ZYX"),
+    ):
+        with pytest.raises(ImageFileError, match=told):
+            TiffPlanes(tmp_path / name, axes)
+    for name in ("a.tif", "b.tif"):  # a stack of one plane is one too
+        with TiffPlanes(tmp_path / name, "TYX") as planes:
+            assert len(planes) == (5 if name == "a.tif" else 1)
+
+
 def palette(gray):
     return np.stack([gray] * 3).astype(np.uint16)
 
