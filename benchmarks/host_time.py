@@ -97,6 +97,7 @@ def table(steps):
     import dataclasses
 
     from n2n_tf.pipelines.files.image_folder import ImageFolder
+    from n2n_tf.pipelines.processors import computes_in_bfloat16
     from n2n_tf.training.recipes import Recipe
 
     print(f"{'host time per step':26} {'wall':>9} {'loop':>9} {'bare step':>11}")
@@ -109,6 +110,8 @@ def table(steps):
         shared = Recipe("none", batch_size=1, patch_size=32, holdout=0.0, epochs=2, init_scale=1.0)
         shared = dataclasses.replace(shared, crops_per_image=-(-steps // 40))
         for i, (name, changes) in enumerate(CASES.items()):
+            if "precision" in changes and not computes_in_bfloat16():
+                continue
             recipe = dataclasses.replace(shared, **changes)
             wall, loop, bare = host_times(recipe, images, pathlib.Path(folder) / str(i))
             print(f"{name:26} {wall:6.2f} ms {loop:6.2f} ms {bare:8.2f} ms", flush=True)

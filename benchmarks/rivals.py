@@ -1,4 +1,4 @@
-"""One row of a benchmark, in a process of its own: the paper's U-Net in several engines.
+"""One row of a benchmark, in a process of its own: the paper's U-Net in several engines, and BM3D.
 
   python benchmarks/rivals.py ROW
 
@@ -15,7 +15,13 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 IMAGE = 1, 512, 768, 3
 BATCH = 4, 256, 256, 3
+PICTURE = 256, 384, 3  # BM3D takes a minute for a larger one
+SIGMA = 25 / 255
 FEATURES = 48
+
+
+class LeftOut(Exception):
+    """Why a row says nothing on this machine."""
 
 
 def noise(shape):
@@ -23,6 +29,33 @@ def noise(shape):
     import numpy as np
 
     return np.random.default_rng(0).random(shape, np.float32)
+
+
+def noisy_picture():
+    """A smooth picture with Gaussian noise, float32 [H, W, 3] about [0, 1]."""
+    import numpy as np
+
+    height, width, channels = PICTURE
+    y, x, c = np.mgrid[:height, :width, :channels]
+    clean = 0.5 + 0.3 * np.sin(x / 23 + c) * np.cos(y / 17)
+    return np.float32(clean + np.random.default_rng(0).normal(0, SIGMA, PICTURE))
+
+
+def our_picture():
+    """A picture by the shipped RGB model, its noise told, as BM3D is told it."""
+    from n2n_tf.denoising.denoiser import Denoiser
+    from n2n_tf.model_files.shipped import DEFAULTS
+
+    denoise, picture = Denoiser.load(DEFAULTS["RGB"]), noisy_picture()
+    return lambda: denoise(picture, noise=f"gauss:{SIGMA}")
+
+
+def bm3d_picture():
+    """The same by CBM3D."""
+    import bm3d
+
+    picture = noisy_picture()
+    return lambda: bm3d.bm3d_rgb(picture, SIGMA)
 
 
 def keras_network():
@@ -98,8 +131,11 @@ def keras_step(precision="float32"):
 
     from n2n_tf.method.trainer import Neighbor2Neighbor
     from n2n_tf.networks.unet import unet
+    from n2n_tf.pipelines.processors import computes_in_bfloat16
     from n2n_tf.training.fused_adam import FusedAdam
 
+    if precision != "float32" and not computes_in_bfloat16():
+        raise LeftOut("this processor does not compute in bfloat16")
     keras.config.set_dtype_policy(precision)
     model = Neighbor2Neighbor(unet(channels=3, features=FEATURES, init_scale=1.0))
     model.compile(optimizer=FusedAdam(1e-4), jit_compile=False)
@@ -173,6 +209,8 @@ def _processors():
 
 
 ROWS = {
+    "picture, n2n_tf": our_picture,
+    "picture, BM3D": bm3d_picture,
     "network, LiteRT": litert_network,
     "network, LiteRT dynamic": lambda: litert_network("dynamic"),
     "network, Keras": keras_network,
@@ -193,6 +231,9 @@ def main(row):
         work = ROWS[row]()
     except ImportError as error:
         print(f"no: {error.name} is not installed", flush=True)
+        return
+    except LeftOut as reason:
+        print(f"no: {reason}", flush=True)
         return
     work()  # what compiles and allocates does not count
     print("ready", flush=True)
