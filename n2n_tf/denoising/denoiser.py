@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from n2n_tf.denoising import engines
-from n2n_tf.denoising.known_noise import Stages, denoise_known
-from n2n_tf.denoising.large import SAMPLES, denoise_large, sampled_rows
+from n2n_tf.denoising.large import as_made, denoise_picture
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
 from n2n_tf.denoising.noise_notes import parse_law
-from n2n_tf.denoising.tiling import Tile, Tiling, denoise_tiled, denoised_rows, image_window
+from n2n_tf.denoising.tiling import Tile, Tiling, denoised_rows, image_window
 from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.load import load_model
 from n2n_tf.pipelines.files.image_files import to_float, to_integer
@@ -161,7 +160,7 @@ class Denoiser:
                 continue
             law = estimate_noise(planes[part]) if noise == "auto" else noise
             law = law.of_channels(*range(first, first + step)).scaled(strength)
-            given_back = self._known(planes[part], white_level, law, progressed, moved[part])
+            given_back = self.known(planes[part], law, moved[part], white_level, progressed)
             if tell:
                 tell(law, given_back)
         moved = moved.reshape([image.shape[axis] for axis in order])
@@ -223,9 +222,28 @@ class Denoiser:
         white = white_level or self.info.white_level
         return np.float32(white or (np.iinfo(dtype).max if dtype.kind == "u" else 1))
 
-    def _known(self, image, white_level, law, progress, out):
-        """One image with noise of a known law, into `out` -> share given back."""
-        levels = self.info.noise_level
+    def known(
+        self,
+        image: np.ndarray,
+        law: NoiseEstimate,
+        out: np.ndarray,
+        white_level: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        finish: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    ) -> float:
+        """Denoises one image [height, width, channels] with noise of a known law.
+
+        Args:
+            image, white_level, progress: as for a call.
+            law: the noise of its channels.
+            out: array of the same shape, for the result.
+            finish: as `n2n_tf.denoising.large.denoise_picture` takes it; then the network is one
+                that knows no noise level.
+
+        Returns:
+            the mean share of what the network took away that was given back.
+        """
+        levels = None if finish else self.info.noise_level
         white = self._white(image.dtype, white_level)
 
         def run(windows: np.ndarray) -> np.ndarray:
@@ -234,16 +252,9 @@ class Denoiser:
         def write(rows: slice, result: np.ndarray) -> None:
             out[rows] = to_integer(result, out.dtype, 1) if out.dtype.kind == "u" else result
 
-        if image.size > SAMPLES:
-            stages = Stages.of(np.float32(sampled_rows(image)), law, levels)
-            if stages is not None:
-                return denoise_large(run, image, stages, self.tiling, write, progress)
-            out[...] = image
-            return 0.0
-        tiled = functools.partial(denoise_tiled, run, tiling=self.tiling, progress=progress)
-        result, given_back = denoise_known(tiled, np.float32(image), law, levels)
-        write(slice(None), result)
-        return given_back
+        return denoise_picture(
+            run, image, law, levels, self.tiling, write, progress, finish or as_made
+        )
 
 
 def _check_pixels(image, white_level):

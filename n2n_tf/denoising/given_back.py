@@ -144,6 +144,8 @@ def filled_in(image: np.ndarray, hidden: np.ndarray) -> np.ndarray:
         middle = np.median(known) if known.size else 0.0
         values = np.where(open_, image[..., channel] - middle, 0).astype(np.float32)
         for sigma in (1, 4, 16):
+            if not gaps.any():
+                break
             weight = cv2.GaussianBlur(open_.astype(np.float32), (0, 0), sigma)
             near = gaps & (weight > 0.01)
             mean = cv2.GaussianBlur(values, (0, 0), sigma)[near] / weight[near]

@@ -116,10 +116,13 @@ class Stages:
         """What the network gets of float32 [H, W, channels]."""
         return scaled if self.known else self.scale.undo(scaled)
 
+    def back(self, made: np.ndarray) -> np.ndarray:
+        """What the network made of that -> the same in the units of `Before.scaled`."""
+        return made if self.known else self.scale.apply(made)
+
     def run(self, network: Callable[[np.ndarray], np.ndarray], scaled: np.ndarray) -> np.ndarray:
         """What a network makes of float32 [H, W, channels], in the same units."""
-        denoised = network(self.shown(scaled))
-        return denoised if self.known else self.scale.apply(denoised)
+        return self.back(network(self.shown(scaled)))
 
     def after(
         self,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from n2n_tf.denoising.denoiser import Denoiser
-from n2n_tf.denoising.known_noise import denoise_known
+from n2n_tf.denoising.large import as_made
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
 from n2n_tf.denoising.noise_notes import parse_law
 from n2n_tf.pipelines.raw import bayer
@@ -58,8 +58,9 @@ def denoise_frame(
         red, green, blue = frame.noise_profile
         noise = NoiseEstimate(*zip(red, green, green, blue, strict=True))
     how = {"keep_levels": keep_levels, "noise": noise, "strength": strength, "tell": tell}
-    values = denoise_mosaic(denoise, normalise(frame), frame.pattern, progress, **how)
-    return denormalise(values, frame)
+    planes = _packed(normalise(frame), frame.pattern)
+    planes = denoise_planes(denoise, planes, progress, **how)
+    return denormalise(_unpacked(planes, frame.pattern, frame.mosaic.shape), frame)
 
 
 def denoise_mosaic(
@@ -73,10 +74,17 @@ def denoise_mosaic(
 
     `how`: as `denoise_planes` takes it.
     """
-    shape = np.shape(values)
-    planes = bayer.pack(bayer.unify(np.asarray(values, np.float32), pattern, how="pad"), "RGGB")
-    del values  # as large as the planes
-    planes = denoise_planes(denoise, planes, progress, **how)
+    planes = denoise_planes(denoise, _packed(values, pattern), progress, **how)
+    return _unpacked(planes, pattern, np.shape(values))
+
+
+def _packed(values, pattern):
+    """A mosaic of floats as planes that begin on red."""
+    return bayer.pack(bayer.unify(np.asarray(values, np.float32), pattern, how="pad"), "RGGB")
+
+
+def _unpacked(planes, pattern, shape):
+    """The mosaic [H, W] of such planes."""
     return bayer.undo_unify(bayer.unpack(planes, "RGGB"), pattern, shape)
 
 
@@ -101,17 +109,14 @@ def denoise_planes(
         strength: by how much the noise is taken to be stronger.
         tell: None or callable(noise assumed, share that was given back).
     """
-
-    def network(planes: np.ndarray) -> np.ndarray:
-        cleaned = denoise(planes, progress=progress, noise="none")
-        return with_levels_kept(planes, cleaned) if keep_levels else cleaned
-
     noise = parse_law(noise) if isinstance(noise, str) else noise
+    finish = with_levels_kept if keep_levels else as_made
     if noise == "none":
-        return network(noisy)
+        return finish(noisy, denoise(noisy, progress=progress, noise="none"))
     law = estimate_noise(noisy) if noise == "auto" else noise
     law = law.of_channels(*range(4)).scaled(strength)
-    planes, given_back = denoise_known(network, noisy, law, None)
+    planes = np.empty(noisy.shape, np.float32)
+    given_back = denoise.known(noisy, law, planes, progress=progress, finish=finish)
     if tell:
         tell(law, given_back)
     return planes

@@ -8,6 +8,8 @@ import numpy as np
 from n2n_tf.pipelines.raw.bayer import plane_positions
 from n2n_tf.pipelines.raw.tiff_tags import Tag
 
+_ROWS = 256  # an even number, computed in float64 at a time
+
 
 class RawFileError(ValueError):
     """A file that cannot be used as a Bayer raw; the message names it and what to do."""
@@ -133,11 +135,13 @@ def denormalise(values: np.ndarray, frame: RawFrame) -> np.ndarray:
         )
     if not np.isfinite(values).all():
         raise ValueError("`values` must be finite. Received NaN or infinite pixels.")
-    raw = values.astype(np.float64)
-    for position, level in enumerate(frame.black):
-        cell = raw[position // 2 :: 2, position % 2 :: 2]
-        cell *= frame.white - level
-        cell += level
-    result = np.clip(np.rint(raw), 0, frame.white).astype(np.uint16)
+    result = np.empty(values.shape, np.uint16)
+    for top in range(0, len(values), _ROWS):
+        raw = values[top : top + _ROWS].astype(np.float64)
+        for position, level in enumerate(frame.black):
+            cell = raw[position // 2 :: 2, position % 2 :: 2]
+            cell *= frame.white - level
+            cell += level
+        result[top : top + _ROWS] = np.clip(np.rint(raw), 0, frame.white)
     result[frame.mosaic >= frame.white] = frame.white
     return result

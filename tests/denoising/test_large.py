@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from n2n_tf.denoising import denoiser, known_noise, large
+from n2n_tf.denoising import known_noise, large
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.known_noise import Stages
 from n2n_tf.denoising.large import sampled_rows
@@ -45,7 +45,7 @@ def test_bands_give_what_the_whole_gives(monkeypatch, picture, channels, levels,
     monkeypatch.setattr(known_noise, "WEAK", 0)  # asked twice, it is so with other nudges
     denoise, told = blurring(channels, noise_level=levels), []
     whole = denoise(image, tell=lambda *what: told.append(what))
-    monkeypatch.setattr(denoiser, "SAMPLES", 1000)  # the scale is still that of all rows
+    monkeypatch.setattr(large, "SAMPLES", 1000)  # the scale is still that of all rows
     steps = []
     parts = denoise(
         image,
@@ -65,7 +65,7 @@ def test_weak_noise_is_asked_about_twice_in_bands_too(monkeypatch, rng):
     stages = Stages.of(image, estimate_noise(image), (0.001, 0.2))
     assert stages.asks_twice
     whole = denoise(image)
-    monkeypatch.setattr(denoiser, "SAMPLES", 1000)
+    monkeypatch.setattr(large, "SAMPLES", 1000)
     parts = denoise(image)  # the nudges are others
     error, other = (np.sqrt(np.mean((r - clean) ** 2)) for r in (whole, parts))
     assert other == pytest.approx(error, rel=0.02) and error < 0.4
@@ -73,7 +73,7 @@ def test_weak_noise_is_asked_about_twice_in_bands_too(monkeypatch, rng):
 
 
 def test_a_large_picture_without_noise_comes_back(monkeypatch):
-    monkeypatch.setattr(denoiser, "SAMPLES", 1000)
+    monkeypatch.setattr(large, "SAMPLES", 1000)
     image = np.full((100, 90, 1), 7, np.uint16)
     np.testing.assert_array_equal(blurring(1, noise_level=(0.02, 0.2))(image), image)
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 from dng_samples import random_mosaic, write_sample
 from skimage import data
 
+from n2n_tf.denoising import known_noise, large
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.raw_frames import LEVEL_REACH, denoise_frame, denoise_mosaic, remaining_noise
 from n2n_tf.model_files.info import ModelInfo
@@ -130,6 +131,33 @@ def test_the_files_own_noise_profile_tells_noise_from_detail(rng):
         errors.append(np.mean(np.square(result - clean)))
     assert errors[0] > 10 * errors[1]
     assert errors[1] < 1.2 * np.mean(np.square(noise))
+
+
+@pytest.mark.parametrize("keep_levels", [True, False])
+@pytest.mark.parametrize("size", [(820, 402), (815, 403)])
+def test_a_large_raw_in_bands_is_the_whole_raw(monkeypatch, rng, keep_levels, size):
+    y, x = np.mgrid[: size[0], : size[1]]
+    clean = 400 + 150 * np.sin(x / 40) * np.cos(y / 50)
+    mosaic = np.rint(np.clip(clean + 8 * rng.normal(size=size), 0, WHITE)).astype(np.uint16)
+    mosaic[100, 100], mosaic[300:340, 200:260] = WHITE, WHITE  # hot, and clipped
+    source = RawFrame(mosaic, "GRBG", BLACK, WHITE)
+
+    def tinted(x):  # denoises, and shifts every colour
+        padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="edge")
+        height, width = x.shape[1:3]
+        parts = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+        return sum(parts) / np.float32(9) * np.float32([1.1, 0.95, 1.0, 0.9])
+
+    monkeypatch.setattr(known_noise, "WEAK", 0)  # asked twice, it is so with other nudges
+    steps, shares = [], []
+    how = {"keep_levels": keep_levels, "tell": lambda law, share: shares.append(share)}
+    whole = denoise_frame(denoiser(tinted), source, **how)
+    monkeypatch.setattr(large, "SAMPLES", 1000)  # the scale is still that of all rows
+    parts = denoise_frame(denoiser(tinted), source, lambda *step: steps.append(step), **how)
+    assert np.abs(np.int32(parts) - whole).max() <= 1 and np.mean(parts != whole) < 1e-3
+    assert shares[1] == pytest.approx(shares[0], abs=1e-5)
+    assert [done for done, _ in steps] == list(range(steps[0][1] + 1))
+    assert np.mean(whole != mosaic) > 0.5
 
 
 def test_a_model_of_pictures_is_refused():
