@@ -1,7 +1,6 @@
 """Denoises a picture whose noise is known: scaled to the network, and never changed by more."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -51,10 +50,13 @@ def denoise_known(
     if stages is None:
         return image.astype(np.float32), 0.0
     before = stages.before(image)
-    run = functools.partial(stages.run, network)
-    denoised, taken = run(before.scaled), ENERGY_OF_NOISE
+    denoised, taken = stages.back(network(stages.shown(before))), ENERGY_OF_NOISE
     if stages.asks_twice:
         level = stages.scale.level
+
+        def run(scaled: np.ndarray) -> np.ndarray:
+            return stages.back(network(stages.shown_of(scaled)))
+
         taken = noise_taken(run, before.scaled, denoised, level, estimate.correlation)
     result, share = stages.after(image, before, denoised, taken)
     return result, float(share.mean())
@@ -64,7 +66,7 @@ class Before(NamedTuple):
     """A picture before the network, [H, W, channels].
 
     Attributes:
-        usable: in its units, without what the network does not see.
+        usable: float32 in its units, without what the network does not see.
         hidden: bool, what that is.
         scaled: float32, `usable` with its noise alike everywhere.
     """
@@ -107,22 +109,22 @@ class Stages:
     def before(self, image: np.ndarray) -> Before:
         """Array [H, W, channels] -> `Before`."""
         unusable = ~np.isfinite(image)
-        usable = filled_in(image, unusable)
+        usable = filled_in(np.asarray(image, np.float32), unusable)
         scaled = self.scale.apply(usable)
         hidden = unusable | hot_pixels(scaled, self.scale.level)
         return Before(filled_in(usable, hidden), hidden, filled_in(scaled, hidden))
 
-    def shown(self, scaled: np.ndarray) -> np.ndarray:
-        """What the network gets of float32 [H, W, channels]."""
+    def shown(self, before: Before) -> np.ndarray:
+        """What the network gets of a picture."""
+        return before.scaled if self.known else before.usable
+
+    def shown_of(self, scaled: np.ndarray) -> np.ndarray:
+        """The same of float32 [H, W, channels] in the units of `Before.scaled`."""
         return scaled if self.known else self.scale.undo(scaled)
 
     def back(self, made: np.ndarray) -> np.ndarray:
         """What the network made of that -> the same in the units of `Before.scaled`."""
         return made if self.known else self.scale.apply(made)
-
-    def run(self, network: Callable[[np.ndarray], np.ndarray], scaled: np.ndarray) -> np.ndarray:
-        """What a network makes of float32 [H, W, channels], in the same units."""
-        return self.back(network(self.shown(scaled)))
 
     def after(
         self,

@@ -6,20 +6,20 @@ What is a matter of the whole picture, its noise and scale, is found before, fro
 are spread over it. The result is that of the whole picture at once, but for that scale.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
 
 from n2n_tf.denoising.given_back import nudges, taken_of
-from n2n_tf.denoising.known_noise import Stages, denoise_known
+from n2n_tf.denoising.known_noise import Before, Stages, denoise_known
 from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.tiling import Tile, Tiling, denoise_tiled, denoised_rows, image_window
 
 SAMPLES = 16_000_000  # of a picture that is large
-REACH = 64  # pixels, of the filters before the network, and more than that of those behind it
-ROWS = 128  # finished at a time
+REACH = 64  # pixels, of the filters before the network
+BEHIND = 48  # and of those behind it, with 24 for `finish`
+ROWS = 256  # done at a time
 _BAND = 64  # rows of a sample
 
 
@@ -60,7 +60,7 @@ def denoise_picture(
         progress: as for `n2n_tf.denoising.tiling.denoise_tiled`.
         finish: callable(what the network was given, what it made of it) -> what is taken for that,
             all float32 [h, w, channels] in its units. No pixel may depend on others farther than
-            `REACH` less the 32 pixels that the filters behind it see.
+            24 pixels.
 
     Returns:
         the mean share of what the network took away that was given back.
@@ -90,42 +90,79 @@ def denoise_large(
     finish: Callable[[np.ndarray, np.ndarray], np.ndarray] = as_made,
 ) -> float:
     """The same in bands; `stages` are those of the whole image."""
-    height, total, done = len(image), 0.0, 0
-    asks = 1 + stages.asks_twice
-    more = _nudges_at(stages, image.shape[2])
-    shape = (*image.shape[:2], asks * image.shape[2])
-    seen, first = np.empty((0, *shape[1:]), np.float32), 0  # rows from the network
+    height, width, channels = image.shape
+    total, done, asks = 0.0, 0, 1 + stages.asks_twice
+    more, prepared = _nudges_at(stages, channels), _Prepared(image, stages)
+    seen, first = np.empty((0, width, asks * channels), np.float32), 0  # rows from the network
+
+    def given(before: Before, rows: slice, columns: slice) -> list[np.ndarray]:
+        """What the network gets of a part of the image, once or twice."""
+        nudges = [more(rows, columns)] if stages.asks_twice else []
+        return [stages.shown(before), *(stages.shown_of(before.scaled + n) for n in nudges)]
+
+    def window(tile: Tile) -> np.ndarray:
+        rows = slice(tile.top, min(height, tile.top + tile.height))
+        columns = slice(tile.left, min(width, tile.left + tile.width))
+        before = prepared.rows(rows, min(tile.top, done - BEHIND))
+        before = Before(*(part[:, columns] for part in before))
+        place = Tile(0, 0, tile.height, tile.width, tile.keep)
+        parts = [image_window(part)(place) for part in given(before, rows, columns)]
+        return np.concatenate(parts, axis=-1)
 
     def network(windows: np.ndarray) -> np.ndarray:
         """Once for every picture that lies behind another in the channels."""
-        parts = np.split(windows[0], asks, axis=-1)
-        return np.concatenate([run(stages.shown(p)[None])[0] for p in parts], -1)[None]
+        return np.concatenate([run(part) for part in np.split(windows, asks, axis=-1)], -1)
 
-    def finished(around: slice, made: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def finished(rows: slice, made: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The result of some rows and the share given back, of which the inner ones are right."""
-        part = np.float32(image[around])
-        before, nudge = stages.before(part), [0, more(around, slice(0, shape[1]))][:asks]
-        denoised, *nudged = (
-            stages.back(m if finish is as_made else finish(stages.shown(before.scaled + n), m))
-            for n, m in zip(nudge, np.split(made, asks, axis=-1), strict=True)
-        )
-        taken = [taken_of(nudge[1], denoised, n) for n in nudged]
-        return stages.after(part, before, denoised, *taken)
+        before, columns = prepared.rows(rows), slice(0, width)
+        made = np.split(made, asks, axis=-1)
+        if finish is not as_made:
+            made = map(finish, given(before, rows, columns), made)
+        denoised, *nudged = map(stages.back, made)
+        taken = [taken_of(more(rows, columns), denoised, n) for n in nudged]
+        return stages.after(np.float32(image[rows]), before, denoised, *taken)
 
-    window = _scaled_window(image, stages, more)
+    shape = height, width, asks * channels
     for row, band in denoised_rows(network, shape, window, tiling, progress):
-        seen = np.concatenate([seen[max(0, done - REACH - first) :], band])
+        seen = np.concatenate([seen[max(0, done - BEHIND - first) :], band])
         first = row + len(band) - len(seen)
-        ready = height if row + len(band) == height else max(done, row + len(band) - REACH)
-        for top, bottom in itertools.pairwise([*range(done, ready, ROWS), ready]):
-            around = slice(max(0, top - REACH), min(height, bottom + REACH, first + len(seen)))
-            made = seen[around.start - first : around.stop - first]
-            result, share = finished(around, made)
-            inside = slice(top - around.start, bottom - around.start)
-            out(slice(top, bottom), result[inside])
+        ready = height if row + len(band) == height else max(done, row + len(band) - BEHIND)
+        while done < ready:
+            bottom = min(ready, done + ROWS)
+            around = slice(max(0, done - BEHIND), min(bottom + BEHIND, first + len(seen)))
+            result, share = finished(around, seen[around.start - first : around.stop - first])
+            inside = slice(done - around.start, bottom - around.start)
+            out(slice(done, bottom), result[inside])
             total += float(share[inside].sum(dtype=np.float64))
-        done = ready
+            done = bottom
     return total / image.size
+
+
+class _Prepared:
+    """What `Stages.before` makes of the rows in hand, each of which is computed once."""
+
+    def __init__(self, image, stages):
+        self._image, self._stages, self._first, self._end = image, stages, 0, 0
+        self._kept = None
+
+    def rows(self, rows, least=0):
+        """`Before` of these rows; none above `least` will be asked for again."""
+        while self._end < rows.stop:
+            self._add(least)
+        inside = slice(rows.start - self._first, rows.stop - self._first)
+        return Before(*(part[inside] for part in self._kept))
+
+    def _add(self, least):
+        top, bottom = self._end, min(len(self._image), self._end + ROWS)
+        around = slice(max(0, top - REACH), bottom + REACH)
+        before = self._stages.before(np.float32(self._image[around]))
+        new = [part[top - around.start : bottom - around.start] for part in before]
+        if self._kept is not None:
+            over = max(0, min(least, top) - self._first)
+            new = [np.concatenate([k[over:], n]) for k, n in zip(self._kept, new, strict=True)]
+        self._kept, self._end = new, bottom
+        self._first = bottom - len(new[0])
 
 
 def _nudges_at(stages, channels):
@@ -138,21 +175,3 @@ def _nudges_at(stages, channels):
         return pattern[np.ix_(*places)]
 
     return at
-
-
-def _scaled_window(image, stages, more):
-    """What the network sees of a tile, computed when it is needed."""
-    height, width = image.shape[:2]
-
-    def window(tile):
-        top, left = max(0, tile.top - REACH), max(0, tile.left - REACH)
-        bottom = min(height, tile.top + tile.height + REACH)
-        right = min(width, tile.left + tile.width + REACH)
-        scaled = stages.before(np.float32(image[top:bottom, left:right])).scaled
-        if stages.asks_twice:
-            nudged = scaled + more(slice(top, bottom), slice(left, right))
-            scaled = np.concatenate([scaled, nudged], axis=-1)
-        inner = scaled[tile.top - top :, tile.left - left :]
-        return image_window(inner)(Tile(0, 0, tile.height, tile.width, tile.keep))
-
-    return window

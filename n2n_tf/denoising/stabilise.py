@@ -153,13 +153,18 @@ def _transformed(values, gain, read):
         return values / np.sqrt(read)
     photons = (np.sign(gain) * values + read / abs(gain)) / abs(gain)
     root = 2 * np.sqrt(np.maximum(photons, 0) + 0.375)
-    return np.where(photons < 0, _ROOT + 2 / _ROOT * photons, root)
+    below = photons < 0
+    return np.where(below, _ROOT + 2 / _ROOT * photons, root) if below.any() else root
 
 
 def _restored(counts, gain, read, removed):
     """The inverse, for counts from which noise of the energy `removed` was taken away."""
     above = np.maximum(counts, _ROOT)
-    photons = np.where(counts < _ROOT, (counts - _ROOT) * _ROOT / 2, above * above / 4 - 0.375)
+    photons = above * above / 4 - 0.375
+    if (below := counts < _ROOT).any():
+        photons = np.where(below, (counts - _ROOT) * _ROOT / 2, photons)
+    if np.isscalar(removed) and removed == 0:
+        return np.sign(gain) * (photons * abs(gain) - read / abs(gain))
     r = 1 / above  # 1/4 + sqrt(3/2) r / 4 - 11 r^2 / 8 + 5 sqrt(3/2) r^3 / 8
     all_missing = 0.25 + r * (_ROOT / 4 + r * (r * (5 * _ROOT / 8) - 11 / 8))
     photons = photons + np.minimum(removed / 4, np.maximum(all_missing, 0))

@@ -1,6 +1,7 @@
 """Arithmetic on large planes, a strip of rows at a time, on all processors."""
 
 import concurrent.futures
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -32,16 +33,22 @@ def by_strips(
     height, width = planes[0].shape
     result = np.empty((height, width), dtype)
     rows = max(1, PIXELS // max(1, width))
-
-    def work(top: int) -> None:
-        strip = slice(top, top + rows)
-        result[strip] = function(*(plane[strip] for plane in planes))
-
     tops = range(0, height, rows)
-    if len(tops) == 1:
-        work(0)
-        return result
-    with concurrent.futures.ThreadPoolExecutor(available_processors()) as pool:
-        for _ in pool.map(work, tops):  # an error in one is raised here
-            pass
+
+    def work(tops: range) -> None:
+        for top in tops:
+            strip = slice(top, top + rows)
+            result[strip] = function(*(plane[strip] for plane in planes))
+
+    share = max(1, -(-len(tops) // _processors()))  # of each processor
+    parts = [tops[first : first + share] for first in range(0, len(tops), share)]
+    if len(parts) == 1:
+        work(tops)
+    elif parts:
+        with concurrent.futures.ThreadPoolExecutor(len(parts)) as pool:
+            for _ in pool.map(work, parts):  # an error in one is raised here
+                pass
     return result
+
+
+_processors = functools.cache(available_processors)  # what it asks takes longer than a strip
