@@ -144,7 +144,8 @@ class _Prepared:
 
     def __init__(self, image, stages):
         self._image, self._stages, self._first, self._end = image, stages, 0, 0
-        self._kept = None
+        kinds = Before(usable=np.float32, hidden=bool, scaled=np.float32)
+        self._kept = [np.empty((0, *image.shape[1:]), kind) for kind in kinds]
 
     def rows(self, rows, least=0):
         """`Before` of these rows; none above `least` will be asked for again."""
@@ -157,12 +158,10 @@ class _Prepared:
         top, bottom = self._end, min(len(self._image), self._end + ROWS)
         around = slice(max(0, top - REACH), bottom + REACH)
         before = self._stages.before(np.float32(self._image[around]))
-        new = [part[top - around.start : bottom - around.start] for part in before]
-        if self._kept is not None:
-            over = max(0, min(least, top) - self._first)
-            new = [np.concatenate([k[over:], n]) for k, n in zip(self._kept, new, strict=True)]
-        self._kept, self._end = new, bottom
-        self._first = bottom - len(new[0])
+        new, over = slice(top - around.start, bottom - around.start), max(0, least - self._first)
+        for i, part in enumerate(before):  # one by one: each old array goes before the next
+            self._kept[i] = np.concatenate([self._kept[i][over:], part[new]])
+        self._end, self._first = bottom, bottom - len(self._kept[0])
 
 
 def _nudges_at(stages, channels):
