@@ -209,8 +209,14 @@ def random_augment(mosaic: Any, seed: Any, pattern: str = "RGGB") -> Any:
     """
     import tensorflow as tf
 
-    flags = tf.random.stateless_uniform([3], seed, 0, 2, dtype=tf.int32, alg="philox") > 0
-    return augment(tf.convert_to_tensor(mosaic), flags[0], flags[1], flags[2], pattern)
+    return augment(tf.convert_to_tensor(mosaic), *draw_flips(seed), pattern)
+
+
+def draw_flips(seed: Any) -> tuple[Any, Any, Any]:
+    """Three scalar bool tensors from a seed [2]: `flip_rows, flip_cols, transpose` of `augment`."""
+    import tensorflow as tf
+
+    return tf.unstack(tf.random.stateless_uniform([3], seed, 0, 2, tf.int32, alg="philox") > 0)
 
 
 def _tensorflow_of(values):

@@ -153,8 +153,11 @@ def invert_gains(x: tf.Tensor, gains: tf.Tensor) -> tf.Tensor:
     A divided highlight would lie below saturation, which no sensor gives. So the factors rise
     smoothly where the mean of x exceeds 0.9, to 1 at white.
     """
-    inverse = 1.0 / gains
-    grey = tf.reduce_mean(x, axis=-1, keepdims=True)
+    return _without_gain(x, tf.reduce_mean(x, axis=-1, keepdims=True), gains)
+
+
+def _without_gain(x, grey, gain):
+    inverse = 1.0 / gain
     mask = (tf.maximum(grey - INFLECTION, 0.0) / (1.0 - INFLECTION)) ** 2
     return x * tf.maximum(mask + (1.0 - mask) * inverse, inverse)
 
@@ -286,7 +289,28 @@ def raw_planes_of_photo(rgb: Any, seed: Any) -> tf.Tensor:
     """
     # Another seed than the noise's, which is drawn from the same one by splitting it.
     camera = draw_camera(tf.random.fold_in(seed, 2**30, alg="philox"))
-    return bayer.pack(mosaic(unprocess(rgb, camera)), "RGGB")
+    # pack(mosaic(unprocess(rgb, camera)), "RGGB"), computing only the colours that are kept
+    linear, mean = _linear(_float_rgb(rgb)), tf.reduce_mean(camera.rgb2cam, axis=0)
+    planes = []
+    for (row, column), colour in zip(bayer.plane_positions("RGGB"), (0, 1, 1, 2), strict=True):
+        cell = [linear[row::2, column::2, c] for c in range(3)]
+        value, grey = (
+            sum(x * weights[c] for c, x in enumerate(cell))
+            for weights in (camera.rgb2cam[colour], mean)
+        )
+        planes.append(_without_gain(value, grey, camera.gains[colour]))
+    return tf.clip_by_value(tf.stack(planes, axis=-1), 0.0, 1.0)
+
+
+def _linear(rgb):
+    """Tone curve and gamma undone; from a table, if the values are 256ths, as of most photos."""
+    step = tf.clip_by_value(tf.cast(rgb * 255.0 + 0.5, tf.int32), 0, 255)
+    of_table = tf.constant(np.arange(256, dtype=np.float32) / np.float32(255))
+    return tf.cond(
+        tf.reduce_all(tf.gather(of_table, step) == rgb),
+        lambda: tf.gather(gamma_expansion(inverse_smoothstep(of_table)), step),
+        lambda: gamma_expansion(inverse_smoothstep(rgb)),
+    )
 
 
 def viewable(planes: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ training that starts again at step s sees exactly the batches it would have seen
 number of parallel calls. Samples are numbered 0, 1, 2, ... over all epochs.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -221,6 +222,20 @@ def random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def random_bayer_flip(planes: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """One of the 8 symmetries of packed raw [n, n, 4] in RGGB phase -> [n - 1, n - 1, 4].
 
+    It is `bayer.random_augment` of the mosaic, without making one: a turned plane goes on where it
+    is, and loses its first row (column) instead of its last if it had the second of each cell.
+
     Source: arXiv 1904.12945, Bayer preserving augmentation.
     """
-    return bayer.pack(bayer.random_augment(bayer.unpack(planes, "RGGB"), seed), "RGGB")
+    *flips, transpose = bayer.draw_flips(seed)
+    turned = functools.partial(tf.transpose, planes, (1, 0, 2))  # which exchanges the greens
+    planes = tf.cond(transpose, lambda: tf.gather(turned(), (0, 2, 1, 3), axis=2), lambda: planes)
+    for axis, flip in enumerate(flips):
+        planes = tf.cond(flip, lambda x=planes, a=axis: tf.reverse(x, [a]), lambda x=planes: x)
+    by_row, by_column = (tf.cast(flip, tf.int32) for flip in flips)
+    size = tf.shape(planes)[0] - 1
+    parts = []
+    for colour, (row, column) in enumerate(bayer.plane_positions("RGGB")):
+        top, left = row * by_row, column * by_column
+        parts.append(planes[top : top + size, left : left + size, colour])
+    return tf.stack(parts, axis=-1)

@@ -337,4 +337,6 @@ def test_flips_of_packed_raw_are_true_symmetries_in_rggb_phase():
         steps = {tuple(np.unique(np.diff(values, axis=axis)).astype(int)) for axis in (0, 1)}
         assert steps <= {(1,), (-1,), (18,), (-18,)} and len(steps) == 2
         seen.add((values[0, 0], values[0, 1]))
+        plain = bayer.random_augment(tf.constant(coordinates), [i, 0]).numpy()
+        np.testing.assert_array_equal(values, plain)
     assert len(seen) == 8

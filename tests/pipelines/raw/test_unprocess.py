@@ -270,8 +270,13 @@ def test_poisson_noise_refuses_a_shot_of_zero():
 
 
 @both_ways
-def test_an_example_is_packed_raw_of_the_photograph(run):
+@pytest.mark.parametrize("kind", ["of 8 bits", "of more", "beyond 0 and 1"])
+def test_an_example_is_packed_raw_of_the_photograph(run, kind):
     rgb = photograph(24, 32)
+    if kind == "of 8 bits":
+        rgb = np.rint(255 * rgb).astype(np.float32) / np.float32(255)
+    if kind == "beyond 0 and 1":
+        rgb = 1.2 * rgb - 0.1
     clean = run(lambda x: unprocess.raw_planes_of_photo(x, SEED), rgb)
     camera_seed = tf.random.fold_in(SEED, 2**30, alg="philox")
     linear = unprocess.unprocess(rgb, unprocess.draw_camera(camera_seed)).numpy()
@@ -281,7 +286,7 @@ def test_an_example_is_packed_raw_of_the_photograph(run):
         linear[1::2, ::2, 1],
         linear[1::2, 1::2, 2],
     ]
-    np.testing.assert_array_equal(clean, np.stack(expected, axis=-1))
+    np.testing.assert_allclose(clean, np.stack(expected, axis=-1), rtol=0, atol=5e-7)
 
 
 @settings(max_examples=20, deadline=None)
