@@ -1,5 +1,6 @@
 """Denoiser: load any trained model, call it on an image of any size and type."""
 
+import dataclasses
 import functools
 import os
 import threading
@@ -15,6 +16,7 @@ from n2n_tf.denoising.noise_notes import parse_law
 from n2n_tf.denoising.tiling import Tile, Tiling, denoised_rows, image_window
 from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.load import load_model
+from n2n_tf.model_files.shipped import DEFAULTS
 from n2n_tf.pipelines.files.image_files import to_float, to_integer
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Denoiser:
         self.run, self.info, self.channels = run, info, info.channels
         self.tiling = Tiling.of(info, tile)
         self.engine, self._source, self._network = "a function", None, None
+        self._load_luminance = None
         self._running = threading.Lock()  # a network has all processors; other work goes on
 
     @classmethod
@@ -75,6 +78,10 @@ class Denoiser:
         loaded, said = engines.load(model, engine, before_keras, precision)
         denoiser = cls(loaded.run, loaded.info, tile)
         denoiser.engine, denoiser._source, denoiser._network = said, model, loaded.network
+        if denoiser.channels == 3 and loaded.info.noise_level:
+            denoiser._load_luminance = functools.partial(
+                cls.load, DEFAULTS["gray"], tile, engine, before_keras, precision
+            )
         return denoiser
 
     @property
@@ -83,6 +90,11 @@ class Denoiser:
         if self._network is None and self._source is not None:
             self._network = load_model(self._source).network
         return self._network
+
+    @functools.cached_property
+    def luminance(self) -> "Denoiser | None":
+        """What denoises luminance where channels share their noise; loaded when first asked for."""
+        return self._load_luminance and self._load_luminance()
 
     def __call__(
         self,
@@ -99,7 +111,9 @@ class Denoiser:
         The noise is estimated first, whatever the units. A network for Gaussian noise gets the
         picture scaled so that its noise is such as the network knows; what any network takes away
         beyond noise is given back (`n2n_tf.denoising.known_noise`). A picture without noise comes
-        back as it is, and so do NaN pixels.
+        back as it is, and so do NaN pixels. A network for RGB images with Gaussian noise knows
+        noise that is independent in red, green and blue. Where they share it, as in most JPEG files
+        and in gray pictures of three channels, the shipped gray model denoises the luminance.
 
         Args:
             image: array [height, width] or [height, width, channels], or as `axes` says. A
@@ -158,9 +172,15 @@ class Denoiser:
             if noise == "none":
                 self._as_trained(planes[part], white_level, progressed, moved[part])
                 continue
-            law = estimate_noise(planes[part]) if noise == "auto" else noise
+            known = None if noise == "auto" else noise
+            law = known or estimate_noise(planes[part])
             law = law.of_channels(*range(first, first + step)).scaled(strength)
-            given_back = self.known(planes[part], law, moved[part], white_level, progressed)
+            if law.shared and self.luminance:
+                law, given_back = self._by_luminance(
+                    planes[part], law, strength, progressed, moved[part]
+                )
+            else:
+                given_back = self.known(planes[part], law, moved[part], white_level, progressed)
             if tell:
                 tell(law, given_back)
         moved = moved.reshape([image.shape[axis] for axis in order])
@@ -217,6 +237,24 @@ class Denoiser:
                 band *= np.float32(white_level)
             out[row : row + len(band)] = band
 
+    def _by_luminance(self, image, law, strength, progress, out):
+        """One RGB image whose channels share their noise, into `out` -> its law, share given back.
+
+        The network's colours, with the luminance of the gray model.
+        """
+        gray = (image == image[..., :1]).all()
+        luminance = np.float32(image[..., :1] if gray else _luminance(image))
+        clean, colour = np.empty(luminance.shape, np.float32), np.empty(image.shape, np.float32)
+        law_of_it = estimate_noise(luminance).scaled(strength)
+        given_back = self.luminance.known(luminance, law_of_it, clean, None, progress)
+        if gray:
+            colour[...] = clean
+        else:
+            self.known(image, law, colour, None, progress)
+            colour += clean - np.float32(_luminance(colour))
+        out[...] = to_integer(colour, out.dtype, 1) if out.dtype.kind == "u" else colour
+        return dataclasses.replace(law_of_it, shared=True), given_back
+
     def _white(self, dtype, white_level):
         """What becomes 1 for a network that knows no noise level."""
         white = white_level or self.info.white_level
@@ -255,6 +293,11 @@ class Denoiser:
         return denoise_picture(
             run, image, law, levels, self.tiling, write, progress, finish or as_made
         )
+
+
+def _luminance(image):
+    """That of RGB pixels [H, W, 3], as JPEG has it, float64 [H, W, 1]."""
+    return image @ np.array([[0.299], [0.587], [0.114]])
 
 
 def _check_pixels(image, white_level):

@@ -66,7 +66,9 @@ def block_pixels(planes: np.ndarray) -> tuple[np.ndarray, int]:
     return chosen.reshape(planes.shape[2], -1, BLOCK**2).astype(np.float64), step
 
 
-def measure(pixels: np.ndarray, varied: np.ndarray) -> list[tuple[Blocks, Blocks]]:
+def measure(
+    pixels: np.ndarray, varied: np.ndarray
+) -> tuple[list[tuple[Blocks, Blocks]], np.ndarray]:
     """Splits blocks into frequencies.
 
     Args:
@@ -74,7 +76,8 @@ def measure(pixels: np.ndarray, varied: np.ndarray) -> list[tuple[Blocks, Blocks
         varied: bool [channels, blocks]: finite and of more than one value. The others get zeros.
 
     Returns:
-        of each channel `Blocks` as they are, and without the detail that the channels share.
+        of each channel `Blocks` as they are, and without the detail that the channels share; and
+        bool [channels], whether a channel shares its noise with others.
     """
     pixels = np.where(varied[..., None], pixels, 0.0)
     level = pixels.mean(2, keepdims=True)
@@ -83,12 +86,15 @@ def measure(pixels: np.ndarray, varied: np.ndarray) -> list[tuple[Blocks, Blocks
     centred = (centred / unit).astype(np.float32)
     bands = [centred @ basis for basis in _bases()]
     energies = [np.einsum("cnk,cnk->cn", band, band) / band.shape[2] for band in bands]
-    own = own_energies(bands, energies, varied.all(0)) if len(pixels) > 1 else energies
+    own, shared = energies, np.zeros(len(pixels), bool)
+    if len(pixels) > 1:
+        own, shared = own_energies(bands, energies, varied.all(0))
     both = [[unit[..., 0] ** 2 * energy for energy in each] for each in (energies, own)]
-    return [
+    split = [
         tuple(Blocks(level[c, :, 0], *(energy[c] for energy in each)) for each in both)
         for c in range(len(pixels))
     ]
+    return split, shared
 
 
 def noise_alone(blocks: Blocks, own: Blocks, alone: bool) -> tuple[float, Blocks]:

@@ -10,6 +10,7 @@ from n2n_tf.denoising.noise_line import LEAST_BLOCKS, SPARSE, SPIKE, best_line, 
 ROUNDING = 0.45  # deviation in steps of an integer type that rounding alone explains
 TOGETHER = 4  # at most so many channels are taken to show one scene
 NOTHING = 1e-6  # deviation as a share of the picture's range that counts as none
+_ALIKE = 1.5  # by how much deviations of channels differ at most that have one noise
 # A quantile of blocks' energies, what it is in noise of variance 1, and the least that it is there.
 _SMOOTHEST = 0.003, 0.356, 0.8
 _BLOCKS_TO_HOLD = 3000  # for this quantile
@@ -30,6 +31,7 @@ class NoiseEstimate:
             noise.
         confidence: 0 (assumed) to 1 (measured in many places), the lowest of the channels'.
         assumed: what was assumed and why, in words; empty if the noise was measured.
+        shared: whether all channels have one noise: that of their luminance.
     """
 
     gain: tuple[float, ...]
@@ -37,6 +39,7 @@ class NoiseEstimate:
     correlation: float = 0.0
     confidence: float = 1.0
     assumed: tuple[str, ...] = ()
+    shared: bool = False
 
     @property
     def nothing(self) -> bool:
@@ -96,6 +99,7 @@ def estimate_noise(image: np.ndarray) -> NoiseEstimate:
     channels = planes.shape[-1]
     if (planes == planes[..., :1]).all():  # gray, whatever its channels are called
         found = _of_planes(planes[..., :1]) * channels
+        found = [dataclasses.replace(one, shared=not one.nothing) for one in found]
     else:
         group = channels if channels <= TOGETHER else 1
         parts = (planes[..., first : first + group] for first in range(0, channels, group))
@@ -106,7 +110,15 @@ def estimate_noise(image: np.ndarray) -> NoiseEstimate:
         max(one.correlation for one in found),
         float(min(one.confidence for one in found)),
         tuple(dict.fromkeys(reason for one in found for reason in one.assumed)),
+        channels > 1 and all(one.shared for one in found) and bool(_alike(found, planes)),
     )
+
+
+def _alike(found, planes):
+    """Whether the noise of some channels is about as strong in all of them."""
+    levels = np.nanmedian(planes[::SPARSE, ::SPARSE], axis=(0, 1))
+    deviations = [one.deviation(level)[0] for one, level in zip(found, levels, strict=True)]
+    return max(deviations) <= _ALIKE * min(deviations)
 
 
 def _of_planes(planes):
@@ -115,10 +127,12 @@ def _of_planes(planes):
     finite = np.isfinite(pixels).all(2)
     varied = finite & (pixels != pixels[..., :1]).any(2)
     found = []
-    for c, both in enumerate(measure(pixels, varied)):
+    split, shared = measure(pixels, varied)
+    for c, both in enumerate(split):
         blocks, own = (each.only(varied[c]) for each in both)
         kept = pixels[c][finite[c]], varied[c][finite[c]], step, len(pixels) == 1
-        found.append(_of_plane(planes[..., c], *kept, blocks, own))
+        one = _of_plane(planes[..., c], *kept, blocks, own)
+        found.append(dataclasses.replace(one, shared=bool(shared[c]) and not one.nothing))
     return found
 
 

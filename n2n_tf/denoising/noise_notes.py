@@ -55,6 +55,11 @@ def notes_on(reports: Iterable[tuple[NoiseEstimate, float]]) -> list[str]:
     if len(noisy) < len(laws):
         notes.append(f"{len(laws) - len(noisy)} of {len(laws)} planes seem to be without noise")
     notes += dict.fromkeys(reason for law in noisy for reason in law.assumed)
+    if any(law.shared for law in noisy):
+        notes.append(
+            "red, green and blue share their noise, as in JPEG files and in gray pictures: the "
+            "gray model denoised the luminance"
+        )
     correlations = [law.correlation for law in noisy if law.correlation]
     if 2 * len(correlations) > len(noisy):
         notes.append(

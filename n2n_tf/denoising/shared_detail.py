@@ -12,11 +12,12 @@ _SIMILAR = 0.02  # correlation of two channels from which on they share somethin
 _MOST = 2.0  # by how much a ratio of factors g may differ from that of all energy
 _SHARED_NOISE = 0.1, 0.85  # own share of the energy, and high / middle energy: noise is shared;
 _WHITE = 0.92  # and so it is where this is the high / middle energy of what is shared
+_ONE_NOISE = 0.5  # own share of the energy, below which channels have one noise
 
 
 def own_energies(
     bands: list[np.ndarray], energies: list[np.ndarray], usable: np.ndarray
-) -> list[np.ndarray]:
+) -> tuple[list[np.ndarray], np.ndarray]:
     """Energies of blocks without the detail that a channel shares with its neighbours in order.
 
     Args:
@@ -27,9 +28,10 @@ def own_energies(
     Returns:
         like `energies`; a block's may be below 0. They are as they were in channels that share
         white noise, as those of a gray picture in false colours do, or after a colour matrix.
+        And bool [channels], which of them have hardly any noise of their own.
     """
     if not usable.any():
-        return energies
+        return energies, np.zeros(len(energies[0]), bool)
     total = sum((low / max(low.mean(), 1e-300) for low in energies[0]), np.zeros(len(usable)))
     flat = np.flatnonzero(usable)
     flat = flat[np.argsort(total[flat], kind="stable")[: max(200, len(flat) // 20)]]
@@ -39,7 +41,8 @@ def own_energies(
     own_middle, own_high = (energy[:, flat].mean(1) for energy in own[1:])
     shared = (own_high < share * high) & (high > white * middle)
     shared |= high - own_high > _WHITE * (middle - own_middle)
-    return [np.where(shared[:, None], *pair) for pair in zip(energies, own, strict=True)]
+    own = [np.where(shared[:, None], *pair) for pair in zip(energies, own, strict=True)]
+    return own, shared & (own_high < _ONE_NOISE * high)
 
 
 def _own(coefficients, energy, flat):
