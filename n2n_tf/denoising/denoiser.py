@@ -274,7 +274,7 @@ class Denoiser:
         Args:
             image, white_level, progress: as for a call.
             law: the noise of its channels.
-            out: array of the same shape, for the result.
+            out: array of the same shape, for the result; it may be `image`.
             finish: as `n2n_tf.denoising.large.denoise_picture` takes it; then the network is one
                 that knows no noise level.
 

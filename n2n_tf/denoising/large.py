@@ -18,7 +18,7 @@ from n2n_tf.denoising.tiling import Tile, Tiling, denoise_tiled, denoised_rows, 
 
 SAMPLES = 16_000_000  # of a picture that is large
 REACH = 64  # pixels, of the filters before the network
-BEHIND = 48  # and of those behind it, with 24 for `finish`
+BEHIND = 64  # and more than that of those behind it, with 24 for `finish`
 ROWS = 256  # done at a time
 _BAND = 64  # rows of a sample
 
@@ -57,6 +57,7 @@ def denoise_picture(
         levels: as for `denoise_known`.
         tiling: `Tiling` of the network.
         out: callable(rows, float32 [rows, W, channels]), called once for all rows, from the top.
+            It may write to `image`.
         progress: as for `n2n_tf.denoising.tiling.denoise_tiled`.
         finish: callable(what the network was given, what it made of it) -> what is taken for that,
             all float32 [h, w, channels] in its units. No pixel may depend on others farther than
@@ -89,11 +90,15 @@ def denoise_large(
     progress: Callable[[int, int], None] | None = None,
     finish: Callable[[np.ndarray, np.ndarray], np.ndarray] = as_made,
 ) -> float:
-    """The same in bands; `stages` are those of the whole image."""
+    """The same in bands; `stages` are those of the whole image.
+
+    `out` may write to the image, since what is finished lies above all rows that are still to be
+    prepared with those around them, as `BEHIND` is no less than `REACH`.
+    """
     height, width, channels = image.shape
     total, done, asks = 0.0, 0, 1 + stages.asks_twice
     more, prepared = _nudges_at(stages, channels), _Prepared(image, stages)
-    seen, first = np.empty((0, width, asks * channels), np.float32), 0  # rows from the network
+    seen = []  # [first row, rows from the network], all that is still needed
 
     def given(before: Before, rows: slice, columns: slice) -> list[np.ndarray]:
         """What the network gets of a part of the image, once or twice."""
@@ -125,18 +130,26 @@ def denoise_large(
 
     shape = height, width, asks * channels
     for row, band in denoised_rows(network, shape, window, tiling, progress):
-        seen = np.concatenate([seen[max(0, done - BEHIND - first) :], band])
-        first = row + len(band) - len(seen)
-        ready = height if row + len(band) == height else max(done, row + len(band) - BEHIND)
+        end = row + len(band)
+        seen.append((row, band))
+        ready = height if end == height else max(done, end - BEHIND)
         while done < ready:
             bottom = min(ready, done + ROWS)
-            around = slice(max(0, done - BEHIND), min(bottom + BEHIND, first + len(seen)))
-            result, share = finished(around, seen[around.start - first : around.stop - first])
+            around = slice(max(0, done - BEHIND), min(bottom + BEHIND, end))
+            result, share = finished(around, _rows(seen, around))
             inside = slice(done - around.start, bottom - around.start)
             out(slice(done, bottom), result[inside])
             total += float(share[inside].sum(dtype=np.float64))
             done = bottom
+        kept = slice(max(0, done - BEHIND), end)
+        seen = [(kept.start, _rows(seen, kept))]
     return total / image.size
+
+
+def _rows(pieces, rows):
+    """A copy of rows of an image of which [(first row, rows)] are given."""
+    inside = [part[max(0, rows.start - top) : max(0, rows.stop - top)] for top, part in pieces]
+    return np.concatenate(inside)
 
 
 class _Prepared:

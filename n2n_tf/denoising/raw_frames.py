@@ -59,7 +59,7 @@ def denoise_frame(
         noise = NoiseEstimate(*zip(red, green, green, blue, strict=True))
     how = {"keep_levels": keep_levels, "noise": noise, "strength": strength, "tell": tell}
     planes = _packed(normalise(frame), frame.pattern)
-    planes = denoise_planes(denoise, planes, progress, **how)
+    planes = denoise_planes(denoise, planes, progress, **how, out=planes)
     return denormalise(_unpacked(planes, frame.pattern, frame.mosaic.shape), frame)
 
 
@@ -96,6 +96,7 @@ def denoise_planes(
     noise: str | NoiseEstimate = "auto",
     strength: float = 1.0,
     tell: Callable[[NoiseEstimate, float], None] | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The same for packed raw [h, w, 4] in RGGB order -> float32.
 
@@ -108,6 +109,7 @@ def denoise_planes(
             a `NoiseEstimate` of one channel or four, or the like in words, such as "gauss:0.01".
         strength: by how much the noise is taken to be stronger.
         tell: None or callable(noise assumed, share that was given back).
+        out: array for the result, which may be `noisy`. Default: a new one.
     """
     noise = parse_law(noise) if isinstance(noise, str) else noise
     finish = with_levels_kept if keep_levels else as_made
@@ -115,7 +117,7 @@ def denoise_planes(
         return finish(noisy, denoise(noisy, progress=progress, noise="none"))
     law = estimate_noise(noisy) if noise == "auto" else noise
     law = law.of_channels(*range(4)).scaled(strength)
-    planes = np.empty(noisy.shape, np.float32)
+    planes = np.empty(noisy.shape, np.float32) if out is None else out
     given_back = denoise.known(noisy, law, planes, progress=progress, finish=finish)
     if tell:
         tell(law, given_back)
