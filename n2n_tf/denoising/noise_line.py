@@ -51,6 +51,8 @@ def best_line(
     Returns:
         `Line`, or None if too few blocks are flat.
     """
+    # Tables are looked up several times as fast for rising levels.
+    blocks = blocks.only(np.argsort(blocks.level, kind="stable"))
     ends = pixels.min(), pixels.max()
     spikes = [np.mean(pixels == end) > SPIKE for end in ends]
     high_end = ends[1] if spikes[1] else None
