@@ -281,7 +281,7 @@ def tables(wanted):
     if "networks" in wanted:
         figures["gemm"] = share_of_gemm(figures["networks"])
     if "host" in wanted:
-        figures["host"] = host_time.table(100)
+        figures["host"] = host_time.table(60)
         figures["optimizer"] = host_time.optimizers(30)
     if "input" in wanted:
         figures["input"] = input_rate.table()
@@ -290,7 +290,7 @@ def tables(wanted):
 
 TITLES = {
     "networks": "the paper's U-Net, 768 x 512",
-    "pictures": "a picture of 384 x 256, noise known",
+    "pictures": "a picture of 192 x 128, noise known",
     "steps": "the paper's U-Net, a training step of 4 x 256 x 256",
 }
 

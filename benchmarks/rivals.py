@@ -15,7 +15,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 IMAGE = 1, 512, 768, 3
 BATCH = 4, 256, 256, 3
-PICTURE = 256, 384, 3  # BM3D takes a minute for a larger one
+PICTURE = 128, 192, 3  # BM3D takes minutes for a large one
 SIGMA = 25 / 255
 FEATURES = 48
 
