@@ -14,7 +14,8 @@ With another shipped model (see --list_models), or one of your own:
   n2n-denoise --model model.pth night.jpg -o night.png     (the authors' checkpoints)
 
 Camera raws become DNGs, which raw developers open like the original; --preview shows both,
-developed alike. If a folder holds raws, only those are denoised. With a model trained on raw:
+developed alike. Of a folder, every image is denoised by the model for its kind, but for pictures
+beside a raw of the same name, which were made of it. With a model trained on raw:
 
   n2n-denoise --model runs/raw photo.NEF -o photo_denoised.dng --preview side_by_side.png
   n2n-denoise --model runs/raw raws/ -o dngs/
@@ -194,13 +195,19 @@ def main(inputs: list[str]) -> int | None:
     if ADAPT.value and PRECISION.value != "float32":
         raise ValueError("--adapt: trains in float32 and cannot go with --precision.")
     naming = _naming()
-    pairs, skipped = plan(inputs, OUTPUT.value, naming, OVERWRITE.value, SKIP_EXISTING.value)
+    planned = plan(inputs, OUTPUT.value, naming, OVERWRITE.value, SKIP_EXISTING.value)
+    pairs, left_out = planned.pairs, [(planned.copies, _COPIES)]
     _check_preview(pairs, naming)
-    summary = Summary(skipped)
     if pairs:
         model_for = _model_for()
+        if MODEL.value:
+            pairs, others = _of_the_kind(pairs, inputs, naming, model_for(None))
+            left_out.append((others, _OTHER_KIND))
         if ADAPT.value:
             _adapt(model_for, [source for source, _ in pairs if not naming.is_raw(source)])
+    summary = Summary(planned.there, left_out)
+    for paths, why in left_out:
+        _say_left_out(paths, why)
     report = _report()
     try:
         assumed = _denoise_all(model_for if pairs else None, pairs, naming, summary, report, law)
@@ -214,6 +221,27 @@ def main(inputs: list[str]) -> int | None:
         if report:
             report.write()
     return 1 if summary.count("failed") or (STRICT.value and assumed) else 0
+
+
+_COPIES = "beside a raw of the same name; name them to have them denoised too"
+_OTHER_KIND = "not of the kind that --model denoises"
+
+
+def _of_the_kind(pairs, inputs, naming, denoiser):
+    """(pairs, sources left out): of a folder, what a model given by the user cannot take."""
+    named = set(map(pathlib.Path, inputs))
+    others = [s for s, _ in pairs if naming.is_raw(s) != (denoiser.channels == 4)]
+    others = set(others) - named
+    if len(others) == len(pairs):  # each is told what is wrong
+        return pairs, []
+    return [pair for pair in pairs if pair[0] not in others], sorted(others)
+
+
+def _say_left_out(paths, why):
+    if paths:
+        names = ", ".join(path.name for path in paths[:5])
+        more = f" and {len(paths) - 5} more" if paths[5:] else ""
+        print(f"n2n-denoise: {len(paths)} left out, {why}: {names}{more}.", file=sys.stderr)
 
 
 def _adapt(model_for, sources):

@@ -38,8 +38,8 @@ class Naming:
         """Whether a file is a camera raw by its suffix, or a sensor dump."""
         return self.dump or path.suffix.lower() in RAW_SUFFIXES
 
-    def name(self, file: pathlib.Path, root: pathlib.Path) -> pathlib.Path:
-        """Name of a result below the output folder."""
+    def name(self, file: pathlib.Path, root: pathlib.Path, with_kind: bool = False) -> pathlib.Path:
+        """Name of a result below the output folder; `with_kind` makes a_jpg.png of a.jpg."""
         relative = file.relative_to(root)
         suffix = relative.suffix
         if self.is_raw(file):
@@ -47,7 +47,23 @@ class Naming:
         elif self.output_format:
             suffix = f".{self.output_format}"
         suffix = _INSTEAD.get(suffix.lower(), suffix)
-        return relative.with_name(f"{relative.stem}{self.suffix}{suffix}")
+        kind = f"_{relative.suffix[1:].lower()}" if with_kind else ""
+        return relative.with_name(f"{relative.stem}{kind}{self.suffix}{suffix}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        pairs: list of (input, output).
+        there: inputs left out because their results exist.
+        copies: pictures left out of folders, because they have the name of a raw beside them.
+    """
+
+    pairs: list[tuple[pathlib.Path, pathlib.Path]]
+    there: list[pathlib.Path]
+    copies: list[pathlib.Path]
 
 
 def plan(
@@ -56,7 +72,7 @@ def plan(
     naming: Naming | None = None,
     overwrite: bool = False,
     skip_existing: bool = False,
-) -> tuple[list[tuple[pathlib.Path, pathlib.Path]], list[pathlib.Path]]:
+) -> Plan:
     """Pairs every input file with the file to write.
 
     Args:
@@ -68,7 +84,7 @@ def plan(
         skip_existing: whether inputs whose results exist are left out.
 
     Returns:
-        (list of (input, output), list of inputs left out).
+        `Plan`.
 
     Raises:
         ValueError: for a missing input, two inputs that would give one output, an output that is an
@@ -83,6 +99,7 @@ def plan(
             raise ValueError(f"{path}: no such file or folder.")
     single = len(inputs) == 1 and not inputs[0].is_dir()
     suffixes = _output_suffixes(inputs[0] if single else None, naming)
+    copies = []
     if single and output.suffix and not a_folder:
         if output.suffix.lower() not in suffixes:
             raise ValueError(_wrong_suffix(inputs[0], output, suffixes, naming))
@@ -91,7 +108,12 @@ def plan(
         if not a_folder and (output.exists() or output.suffix.lower() in suffixes):
             raise ValueError(f"--output={output}: several images go into a folder, not a file.")
         found = [(p, f) for p in inputs for f in (_list(p, naming) if p.is_dir() else [p])]
-        pairs = [(f, output / naming.name(f, p if p.is_dir() else p.parent)) for p, f in found]
+        copies = _copies([f for p, f in found if p.is_dir()], naming)
+        found = [(p, f) for p, f in found if not (p.is_dir() and f in copies)]
+        found = [(p if p.is_dir() else p.parent, f) for p, f in found]
+        pairs = [
+            (f, output / name) for (_, f), name in zip(found, _names(found, naming), strict=True)
+        ]
     _check(pairs)
     there = [source for source, target in pairs if target.exists()] if not overwrite else []
     if there and not skip_existing:
@@ -99,7 +121,7 @@ def plan(
         raise FileExistsError(
             f"{target} exists already; --overwrite replaces it, --skip_existing leaves it."
         )
-    return [pair for pair in pairs if pair[0] not in there], there
+    return Plan([pair for pair in pairs if pair[0] not in there], there, sorted(copies))
 
 
 def _output_suffixes(source, naming):
@@ -125,8 +147,29 @@ def _wrong_suffix(source, output, suffixes, naming):
 
 
 def _list(folder, naming):
-    """The raws below a folder, or its images if it holds none: pictures beside raws are theirs."""
-    return [path for path in files_below(folder) if naming.is_raw(path)] or list_images(folder)
+    """The raws and other images below a folder; raises if there are none."""
+    found = files_below(folder)
+    images = [p for p in found if naming.is_raw(p) or p.suffix.lower() in SUFFIXES]
+    return images or list_images(folder)
+
+
+def _names(found, naming):
+    """Names of results; those that files of several kinds would share, say of which each is."""
+    names = [naming.name(file, root) for root, file in found]
+    kinds = collections.defaultdict(list)
+    for name, (_, file) in zip(names, found, strict=True):
+        kinds[name].append(file.suffix.lower())
+    shared = {name for name, of in kinds.items() if 1 < len(of) == len(set(of))}
+    return [
+        naming.name(file, root, name in shared)
+        for name, (root, file) in zip(names, found, strict=True)
+    ]
+
+
+def _copies(files, naming):
+    """Pictures that a camera or a developer made of the raws of the same name beside them."""
+    raws = {path.with_suffix("") for path in files if naming.is_raw(path)}
+    return {p for p in files if not naming.is_raw(p) and p.with_suffix("") in raws}
 
 
 def _check(pairs):
@@ -188,13 +231,23 @@ class Summary:
 
     Args:
         skipped: inputs that were left out because their results exist.
+        left_out: list of (inputs that were left out, why).
 
     Attributes:
         files: list of dict, one a file: source, target, status, and what is known of it.
     """
 
-    def __init__(self, skipped: Iterable[pathlib.Path] = ()) -> None:
+    def __init__(
+        self,
+        skipped: Iterable[pathlib.Path] = (),
+        left_out: Iterable[tuple[Iterable[pathlib.Path], str]] = (),
+    ) -> None:
         self.files = [{"source": str(path), "status": "skipped"} for path in skipped]
+        self.files += [
+            {"source": str(path), "status": "left out", "why": why}
+            for paths, why in left_out
+            for path in paths
+        ]
         self._begun = time.monotonic()
 
     def done(
@@ -222,7 +275,7 @@ class Summary:
         self.files.append({"source": str(source), "status": "failed", "error": error})
 
     def count(self, status: str) -> int:
-        """How many files are "done", "failed" or "skipped"."""
+        """How many files are "done", "failed", "skipped" or "left out"."""
         return sum(file["status"] == status for file in self.files)
 
     @property
@@ -247,6 +300,7 @@ class Summary:
                 "done": self.count("done"),
                 "failed": self.count("failed"),
                 "skipped": self.count("skipped"),
+                "left_out": self.count("left out"),
                 "megapixels": round(self.megapixels, 6),
                 "seconds": round(seconds, 3),
                 "megapixels_per_second": round(self.megapixels / max(seconds, 1e-3), 6),

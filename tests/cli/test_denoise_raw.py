@@ -60,17 +60,27 @@ def test_a_raw_becomes_a_dng_of_the_same_frame(pattern, model, denoise, tmp_path
     assert again.status == 1 and "--overwrite" in again.err
 
 
-def test_a_folder_with_raws_gives_its_raws_and_names_what_fails(model, denoise, tmp_path):
+def test_a_folder_of_raws_and_pictures_says_what_it_leaves_out(model, denoise, tmp_path):
     folder = tmp_path / "card"
     folder.mkdir()
+    (folder / "d.png").write_bytes(b"of another kind than the model")
     for name in ("a.dng", "b.DNG"):
         write_sample(folder / name, random_mosaic(40, 40) % 1024, black=BLACK, white=1023)
     (folder / "c.nef").write_bytes(b"broken")
     (folder / "a.jpg").write_bytes(b"the camera's own picture")
-    ended = denoise("--model", model, folder, "-o", tmp_path / "out", "--nocompress")
+    summary = f"--summary={tmp_path / 'run.json'}"
+    ended = denoise("--model", model, folder, "-o", tmp_path / "out", "--nocompress", summary)
     assert ended.status == 1 and "Traceback" not in ended.err
     assert "c.nef" in ended.err and "2 of 3 images denoised" in ended.out
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.dng", "b.dng"]
+    assert "1 left out, beside a raw of the same name; name them to have them" in ended.err
+    assert "them denoised too: a.jpg.\n" in ended.err
+    assert "1 left out, not of the kind that --model denoises: d.png.\n" in ended.err
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert [f["source"][-5:] for f in run["files"] if f["status"] == "left out"] == [
+        "a.jpg",
+        "d.png",
+    ]
 
 
 def test_a_sensor_dump_needs_its_description(model, denoise, tmp_path):

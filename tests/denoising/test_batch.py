@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from n2n_tf.denoising.batch import Stopped, overlapped
+from n2n_tf.denoising.batch import Naming, Stopped, overlapped, plan
 
 
 def test_results_come_in_order_whatever_is_finished_first():
@@ -60,3 +60,32 @@ def test_when_the_caller_ends_all_work_ends():
         next(results)
     assert begun[0] == 0 and len(begun) <= 4
     assert sorted(ended) == sorted(begun[1:])  # and none goes on: closing has waited for them
+
+
+def test_of_a_folder_all_images_are_denoised_but_copies_of_raws(tmp_path):
+    for name in ("a.NEF", "a.JPG", "a b.jpg", "deep/a.jpg", "c.tif", "notes.txt"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    out = tmp_path / "out"
+    planned = plan([tmp_path / "in"], out)
+    names = {s.relative_to(tmp_path / "in").as_posix(): t.name for s, t in planned.pairs}
+    kept = {"a.NEF": "a.dng", "a b.jpg": "a b.jpg", "deep/a.jpg": "a.jpg", "c.tif": "c.tif"}
+    assert names == kept
+    assert planned.copies == [tmp_path / "in/a.JPG"] and not planned.there
+    named = plan([tmp_path / "in", tmp_path / "in/a.JPG"], out)
+    assert [t.name for _, t in named.pairs].count("a.JPG") == 1 and len(named.pairs) == 5
+    dumps = plan([tmp_path / "in"], out, Naming(dump=True))
+    assert {t.suffix for _, t in dumps.pairs} == {".dng"} and not dumps.copies
+
+
+def test_results_of_one_name_say_of_which_kind_their_sources_are(tmp_path):
+    for name in ("a.jpg", "a.PNG", "b.png", "c.cr2", "c.dng"):
+        (tmp_path / name).touch()
+    planned = plan([tmp_path], tmp_path / "out", Naming("tif", "_x"))
+    assert [target.name for _, target in planned.pairs] == [
+        "a_png_x.tif",
+        "a_jpg_x.tif",
+        "b_x.tif",
+        "c_cr2_x.dng",
+        "c_dng_x.dng",
+    ]
