@@ -136,6 +136,11 @@ def _jpeg2000_header(data):
     return right - left, bottom - top, (data[at + 42] & 127) + 1
 
 
+def jpeg2000_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels; raises ImageFileError if it has none."""
+    return _jpeg2000_header(data)[:2]
+
+
 def jpeg2000_bits(data: bytes) -> int:
     """Bits of a sample."""
     return _jpeg2000_header(data)[2]

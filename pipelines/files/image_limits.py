@@ -197,6 +197,10 @@ _TIFF_COLOURS = ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE", "SEPARATED", "YCB
 _TIFF_COMPRESSIONS = (
     "NONE", "LZW", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS", "LZMA", "ZSTD", "JPEG",
 )  # fmt: skip
+TIFF_PICTURE_CODECS = {
+    "JPEG2000": "JPEG 2000", "JPEG_2000_LOSSY": "JPEG 2000", "WEBP": "WebP", "JPEGXL": "JPEG XL",
+    "LERC": "LERC",
+}  # fmt: skip
 
 
 def name_of(value: Any) -> Any:
@@ -223,7 +227,7 @@ def check_tiff_page(page: Any, file_bytes: int) -> None:
         raise ImageFileError(f"TIFF colours are {colours}; convert to RGB or gray.")
     if colours == "YCBCR" and compression != "JPEG":
         raise ImageFileError("TIFF colours are YCBCR without JPEG; convert to RGB.")
-    if compression not in _TIFF_COMPRESSIONS:
+    if compression not in (*_TIFF_COMPRESSIONS, *TIFF_PICTURE_CODECS):
         raise ImageFileError(f"TIFF compression is {compression}; save it with Deflate or none.")
     _check_samples(page, compression)
     _check_tiles(page, file_bytes)
@@ -244,6 +248,8 @@ def _check_samples(page, compression):
         page.dtype.kind != "u" or bits > 16 or page.predictor > 1 or compression == "JPEG"
     ):
         raise ImageFileError(f"{bits} bits per sample; convert to 8 or 16.")
+    if compression in TIFF_PICTURE_CODECS and (page.predictor > 1 or page.fillorder == 2):
+        raise ImageFileError(f"TIFF with a predictor around {compression}.")
     if compression == "JPEG" and (bits != 8 or page.samplesperpixel not in (1, 3)):
         raise ImageFileError("TIFF with a JPEG that is neither gray nor RGB of 8 bits.")
     if name_of(page.photometric) == "MINISWHITE" and page.dtype.kind != "u":

@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from n2n_tf.pipelines.files.image_limits import ImageFileError, name_of
+from n2n_tf.pipelines.files.image_limits import TIFF_PICTURE_CODECS, ImageFileError, name_of
 from n2n_tf.pipelines.files.metadata import jpeg_quality, jpeg_subsampling
+from n2n_tf.pipelines.files.tiff_codecs import check_stream, encode_picture
 
 
 def read_page(file: BinaryIO, page: Any) -> np.ndarray:
@@ -43,6 +44,7 @@ def _read_segment(file, page, index):
     data = file.read(length)
     if len(data) < length and name_of(page.compression) in ("NONE", "JPEG"):  # others notice it
         raise ImageFileError("damaged or truncated TIFF (its pixels end early).")
+    check_stream(data, page)
     part, _, _ = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
     return part[0]
 
@@ -79,6 +81,9 @@ def encode_segments(file: BinaryIO, page: Any, pixels: np.ndarray) -> Iterator[t
         if name_of(page.compression) == "JPEG":
             file.seek(page.dataoffsets[index])
             yield index, _encode_jpeg(part, page, file.read(length))
+        elif name_of(page.compression) in TIFF_PICTURE_CODECS:
+            file.seek(page.dataoffsets[index])
+            yield index, encode_picture(part, page, file.read(length))
         else:
             yield index, _encode(part, page)
 

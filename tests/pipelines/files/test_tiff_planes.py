@@ -362,6 +362,51 @@ def test_jpegs_within_stay_jpegs_of_that_sampling(tmp_path, options):
     assert_same_tags(path, target)
 
 
+PICTURES = {  # codec: types and samples that it holds
+    "jpeg2000": [("u1", 1), ("u2", 3), ("u1", 4), ("i2", 1)],
+    "webp": [("u1", 3), ("u1", 4)],
+    "jpegxl": [("u1", 1), ("u2", 3), ("u1", 4), ("f4", 1)],
+    "lerc": [("u1", 1), ("u2", 3), ("f4", 1), ("i4", 1)],
+}
+
+
+@pytest.mark.parametrize("codec", PICTURES)
+def test_codecs_of_pictures_stay_and_lose_nothing(tmp_path, rng, codec):
+    for dtype, samples in PICTURES[codec]:
+        pixels = random(rng, (40, 50, samples), dtype)
+        photometric = "rgb" if samples > 1 else "minisblack"
+        layout = LAYOUTS[1] if samples == 3 else {}
+        pixels, path = (pixels if samples > 1 else pixels[..., 0]), tmp_path / f"{dtype}{samples}"
+        if samples == 4:
+            pixels[..., 3] = 255  # some codecs leave such transparency out
+        tifffile.imwrite(path, pixels, compression=codec, photometric=photometric, **layout)
+        flipped(path, path.with_suffix(".out"))
+        np.testing.assert_array_equal(tifffile.imread(path.with_suffix(".out")), pixels[::-1])
+        assert_same_tags(path, path.with_suffix(".out"))
+
+
+def test_lerc_stays_in_what_it_was_packed(tmp_path, rng):
+    pixels = rng.random((40, 50), np.float32)
+    for packing in ("deflate", "zstd"):
+        arguments = {"compression": packing}
+        tifffile.imwrite(tmp_path / "a.tif", pixels, compression="lerc", compressionargs=arguments)
+        flipped(tmp_path / "a.tif", tmp_path / f"{packing}.tif")
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / f"{packing}.tif"), pixels[::-1])
+
+
+@pytest.mark.parametrize("codec", PICTURES)
+def test_a_picture_larger_than_its_tile_is_not_decoded(tmp_path, rng, codec):
+    for side in (48, 300, 301):
+        path = tmp_path / f"{side}.tif"
+        pixels = random(rng, (side, side, 3), np.uint8)
+        tifffile.imwrite(path, pixels, compression=codec, photometric="rgb")
+        with tifffile.TiffFile(path, mode="r+") as tiff:
+            for tag in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+                tiff.pages[0].tags[tag].overwrite(side - 1)
+        with TiffPlanes(path) as planes, pytest.raises(ImageFileError, match="larger than its t"):
+            planes.read(0)
+
+
 def test_pyramids_and_thumbnails_are_made_from_the_result(tmp_path, rng):
     pixels = random(rng, (64, 64), np.uint16)
     for name, subifds in (("chain.tif", 0), ("subifds.tif", 2)):
