@@ -9,6 +9,7 @@ import pytest
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.evaluation.protocol import SEED, average, evaluate
+from n2n_tf.experiments import measure
 from n2n_tf.experiments import run as run_module
 from n2n_tf.experiments.measure import EPOCHS, Repeated, Workshop, model_around
 from n2n_tf.experiments.page import page
@@ -46,9 +47,21 @@ def photos(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory):
+    """Rows of one recipe are trained once, as in an experiment of many rows."""
+    return tmp_path_factory.mktemp("trainings")
+
+
 @pytest.fixture
-def shop(photos, tmp_path):
-    return Workshop(BUDGET, ImageFolder(photos), None, tmp_path / "trainings", {})
+def shop(photos, trainings):
+    return Workshop(BUDGET, ImageFolder(photos), None, trainings, {})
+
+
+@pytest.fixture(autouse=True)
+def few_epochs(monkeypatch):
+    """The steps of a training in 2 epochs, as each is saved."""
+    monkeypatch.setattr(measure, "EPOCHS", 2)
 
 
 SETS = {"Kodak": [(name, embedded_photo(name)[:48, :40]) for name in FIRST_SET[:2]]}
