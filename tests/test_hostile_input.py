@@ -154,7 +154,7 @@ ASK_FOR_MUCH = {
     "tags that claim the same bytes": (tiff_of_tags(273, 3000), "tags are larger than the file"),
     "the same in BigTIFF": (tiff_of_tags(273, 3000, big=True), "tags are larger than the file"),
     "the same below EXIF": (tiff_of_tags(34665, 3000), "tags are larger than the file"),
-    "an image within the TIFF": (tiff_of(8, 8, 34712), "compression is JPEG2000"),
+    "an image within the TIFF": (tiff_of(8, 8, 34712), "damaged or truncated JPEG 2000"),
     "a large JPEG within the TIFF": (tiff_of(8, 8, 7, BIG_JPEG.getvalue()), "larger than its tile"),
     "strip that inflates": (tiff_of(8, 8, 8, ZEROS), "damaged"),
     "many scans": (jpeg_of_scans(2000), "scans, which would take minutes"),
@@ -476,12 +476,16 @@ def test_dead_and_circular_links_are_named_and_do_not_stop(
     assert (ended.status, ended.out) == (1, "1 of 3 images denoised into out\n")
     assert "in/dead.png: cannot be read (No such file" in ended.err
     assert "in/loop.png: cannot be read (Too many levels" in ended.err
-    os.symlink("nowhere", "in/dead.dng")  # a raw: then pictures beside it are its own
+    os.symlink("nowhere", "in/lost.dng")
     ended = programs.run(
         capsys, monkeypatch, "denoise", "--model", network_file, "in", "-o", "raws"
     )
-    assert ended.out == "0 of 1 image denoised into raws\n"
-    assert "in/dead.dng: No such file" in ended.err
+    assert ended.out == "1 of 3 images denoised into raws\n"
+    assert "1 left out, not of the kind that --model denoises: lost.dng." in ended.err
+    ended = programs.run(
+        capsys, monkeypatch, "denoise", "--model", network_file, "in/lost.dng", "-o", "lost"
+    )
+    assert ended.status == 1 and "in/lost.dng: No such file" in ended.err
 
 
 def test_the_limit_on_pixels_is_a_flag(capsys, monkeypatch, tmp_path, network_file):

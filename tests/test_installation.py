@@ -108,11 +108,8 @@ def distributions_of(sources):
 def test_everything_that_is_imported_is_declared():
     users, optional, developers = declared()
     ours = {"n2n_tf", *(path.stem for path in (ROOT / "tests/support").glob("*.py"))}
-    ours |= {path.stem for path in (ROOT / "benchmarks").glob("*.py")} | {
-        "torch",
-        "jax",
-        "onnxruntime",
-    }  # fixtures, and rivals of benchmarks
+    ours |= {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    ours |= {"torch", "jax", "onnxruntime", "bm3d"}  # fixtures, and rivals of benchmarks
     product = [*ROOT.glob("n2n_tf/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
     others = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")]
     for sources, allowed in (

@@ -74,7 +74,8 @@ class _Recorder(Denoiser):
         super().__init__(denoiser.run, denoiser.info)
         self._keep = keep
 
-    def _known(self, image, white_level, law, progress, out):
+    def known(self, image, law, out, white_level=None, progress=None, finish=None):
+        """Instead of denoising: crops of what the network would get."""
         out[...] = image
         levels = self.info.noise_level
         stages = Stages.of(np.float32(sampled_rows(image)), law, levels)
@@ -83,8 +84,8 @@ class _Recorder(Denoiser):
         white = 1.0 if levels else self._white(image.dtype, white_level)
         height, width = (side // SIDE * SIDE for side in image.shape[:2])
         for top in range(0, height, SIDE):
-            scaled = stages.before(np.float32(image[top : top + SIDE])).scaled
-            shown = stages.shown(scaled) / np.float32(white)
+            before = stages.before(np.float32(image[top : top + SIDE]))
+            shown = stages.shown(before) / np.float32(white)
             for left in range(0, width, SIDE):
                 self._keep(shown[:, left : left + SIDE].copy())
         return 0.0
