@@ -485,7 +485,7 @@ def test_dead_and_circular_links_are_named_and_do_not_stop(
     ended = programs.run(
         capsys, monkeypatch, "denoise", "--model", network_file, "in/lost.dng", "-o", "lost"
     )
-    assert ended.status == 1 and "in/lost.dng: No such file" in ended.err
+    assert ended.status == 1 and "in/lost.dng: no such file or folder" in ended.err
 
 
 def test_the_limit_on_pixels_is_a_flag(capsys, monkeypatch, tmp_path, network_file):
