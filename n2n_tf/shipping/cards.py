@@ -65,7 +65,8 @@ def card(name: str) -> str:
         + (
             ". Photographs are unprocessed to linear raw, denoised as `n2n-denoise` does it, with "
             "levels and detail kept, and compared as floats with peak 1. `raw:SHOT,READ` has the "
-            "variance SHOT * signal + READ; 0.0001 is a base ISO, 0.012 a very high one."
+            "variance SHOT * signal + READ; 0.0001 is a base ISO, 0.012 a very high one. These are "
+            "known, as from a DNG's NoiseProfile; estimated where it says so."
             if kind == "raw"
             else ", the paper's protocol otherwise (8 bits, seed 101). The network alone, or, "
             'where it says "estimated", as `n2n-denoise` works: the noise of each image is '

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.raw_frames import denoise_planes
 from n2n_tf.evaluation.clean_images import embedded_clean, load_clean
 from n2n_tf.evaluation.protocol import SEED, Result, average, evaluate
@@ -46,7 +47,9 @@ def measure(
         progress: callable(iterable of results, their number, text) -> the iterable.
 
     A model of Gaussian noise is measured alone with that, and with Poisson noise as `n2n-denoise`
-    works: the noise of each image is estimated, and the network sees it made Gaussian.
+    works: the noise of each image is estimated, and the network sees it made Gaussian. One of raw
+    is measured as `n2n-denoise` works: with noise of one law for all images that is known, as from
+    a DNG's NoiseProfile; else it is estimated.
 
     Returns:
         list of dicts: "noise", "data", "images", "estimated" (whether the noise was) and the names
@@ -57,13 +60,16 @@ def measure(
     sets |= {data: load_clean(path, denoiser.channels) for data, path in folders.items()}
     own, rows = denoiser.info.noise, []
     for noise in [own, *ALSO.get(own, [])]:
-        estimated = noise != own and parse_noise(noise).kind == "poisson"
+        model = parse_noise(noise)
+        estimated = noise != own and model.kind == "poisson"
         denoise = denoiser if estimated else denoiser.bare
         if denoiser.channels == 4:
-            denoise = functools.partial(denoise_planes, denoiser)
+            estimated = model.shot is None
+            law = "auto" if estimated else NoiseEstimate((model.shot,), (model.read,))
+            denoise = functools.partial(denoise_planes, denoiser, noise=law)
         for data, images in sets.items():
             stream = np.random.RandomState(SEED)
-            results = evaluate(denoise, images, parse_noise(noise), stream)
+            results = evaluate(denoise, images, model, stream)
             kept = list(progress(results, len(images), f"{pathlib.Path(name).name} {noise} {data}"))
             what = {"noise": noise, "data": data, "images": len(images), "estimated": estimated}
             rows.append(what | average(kept))

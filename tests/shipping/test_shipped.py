@@ -300,6 +300,16 @@ def test_a_blind_model_is_measured_at_fixed_levels_too(store, tmp_path):
     assert rows["poisson30"]["psnr"] > rows["poisson30"]["psnr_noisy"]
 
 
+def test_a_raw_model_is_measured_with_laws_that_are_known(store, tmp_path):
+    run = training(tmp_path / "run", 4, factor=0.9, noise="raw")
+    add.add_model("new", run, FACTS, measure=lambda folder: [])
+    rows = {row["noise"]: row for row in figures.measure("new", {})}
+    assert [row["estimated"] for row in rows.values()] == [True, False, False, False]
+    # The network darkens, and all but noise is given back: never below the noisy image.
+    known = rows["raw:0.0001,6.3e-9"]
+    assert known["psnr"] >= known["psnr_noisy"]
+
+
 def test_a_figure_that_does_not_hold_is_named(store, tmp_path, run):
     add.add_model("new", training(tmp_path / "run"), FACTS)
     rows = figures.measure("new", {})
