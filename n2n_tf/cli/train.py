@@ -333,7 +333,7 @@ def _faster_precision(recipe):
     """What to say of a new run in float32 on a processor that is faster in bfloat16; None else."""
     import tensorflow as tf
 
-    from n2n_tf.training.record import RUN_FILE
+    from n2n_tf.model_files.run_story import RUN_FILE
 
     begun = (pathlib.Path(MODEL_DIR.value) / RUN_FILE).exists()
     if begun or recipe.precision != "float32" or not computes_in_bfloat16():

@@ -1,7 +1,6 @@
 """A finished training run becomes a shipped model."""
 
 import contextlib
-import json
 import os
 import pathlib
 import shutil
@@ -11,7 +10,8 @@ from typing import Any
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.model_files import shipped
-from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError, read_json
+from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelError
+from n2n_tf.model_files.run_story import run_record, run_story
 from n2n_tf.networks.cost import multiply_adds
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.files.checksums import file_checksum
@@ -50,40 +50,35 @@ def add_model(
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists already; --overwrite replaces it.")
     denoiser = Denoiser.load(source, engine="keras")
-    try:
-        record = json.loads((source / "run.json").read_text())
-        recipe = record["recipe"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{source}/run.json: cannot be read ({error}).") from error
+    record, story = run_record(source), run_story(source)
+    earlier = sum(ancestor["hours"] for ancestor in story["ancestors"])
+    recipe = record["recipe"]
     if denoiser.info.epochs != recipe["epochs"]:
         raise ModelError(
             f"{source}: {denoiser.info.epochs} of {recipe['epochs']} epochs are done; let "
             "the run finish."
         )
     network = denoiser.network
-    images = record["data"]["images"] - len(record["data"].get("held_out", []))
-    steps = recipe["epochs"] * max(1, images * recipe["crops_per_image"] // recipe["batch_size"])
-    ancestors = record.get("ancestors", [])
     info = denoiser.info.but(
         license=facts["license"],
         parameters=network.count_params(),
         multiply_adds=round(multiply_adds(network)),
         training={
-            "command": _command(record.get("changes", [record])[-1]["command"]),
+            "command": story["command"],
             "changes": [
                 f"at step {change['step']:,} {'; '.join(change['changed'])}"
                 for change in record.get("changes", [])
             ],
             "recipe": recipe | {"initial_model": _name(recipe["initial_model"])},
             "start": facts.get("start") or _start(recipe["initial_model"]),
-            "ancestors": ancestors,
+            "ancestors": story["ancestors"],
             "data": facts["data"],
             "data_license": facts["data_license"],
-            "images": images,
-            "steps": steps,
+            "images": story["images"],
+            "steps": story["steps"],
             "hardware": facts["hardware"],
-            "earlier_hours": facts.get("earlier_hours") or sum(a["hours"] for a in ancestors),
-            "hours": round(_seconds(source) / 3600, 2),
+            "earlier_hours": facts.get("earlier_hours") or earlier,
+            "hours": story["hours"],
             "versions": record["versions"],
         },
     )
@@ -119,14 +114,6 @@ def _replaced(target):
             shutil.rmtree(rest, ignore_errors=True)
 
 
-def _seconds(source):
-    """Seconds that a training run took, all its parts together, from its newest checkpoint."""
-    newest = max((source / "checkpoints").glob("*.json"), default=None)
-    if newest is None:
-        raise ModelError(f"{source}/checkpoints: holds no checkpoint, which records the hours.")
-    return read_json(newest).get("seconds", 0.0)
-
-
 def _name(model):
     """A model without the folders of this machine."""
     return model and pathlib.Path(model).name
@@ -134,19 +121,3 @@ def _name(model):
 
 def _start(initial_model):
     return f"the weights of `{_name(initial_model)}`" if initial_model else "random weights"
-
-
-def _command(argv):
-    """The command of a run as others would type it, without the folders of this machine."""
-    words = list(argv[1:])
-    lines = ["n2n-train"]
-    while words:
-        name, equals, value = words.pop(0).removeprefix("--").partition("=")
-        if not equals and words and not words[0].startswith("--"):
-            value = words.pop(0)
-        value = {"data_dir": "PHOTOS", "model_dir": "RUN"}.get(name, value)
-        if name == "initial_model":
-            value = pathlib.Path(value).name
-        if name != "allow_changed_flags":
-            lines.append(f"--{name} {value}".rstrip())
-    return " ".join(lines)

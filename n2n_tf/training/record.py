@@ -16,12 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 import n2n_tf
+from n2n_tf.model_files.run_story import RUN_FILE
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.training.data import Images
 from n2n_tf.training.errors import TrainingError
 from n2n_tf.training.recipes import Recipe
 
-RUN_FILE = "run.json"
 # What decides the weights' shapes and their number; a checkpoint fits no other.
 _DEFAULTS = dataclasses.asdict(Recipe("none"))
 FIXED = ("network", "channels", "features")

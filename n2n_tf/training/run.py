@@ -15,7 +15,9 @@ import tensorflow as tf
 from n2n_tf.method import METHODS
 from n2n_tf.method.schedules import CosineSchedule, PaperSchedule
 from n2n_tf.method.trainer import Neighbor2Neighbor
+from n2n_tf.model_files.info import ModelError
 from n2n_tf.model_files.load import load_model
+from n2n_tf.model_files.run_story import run_story
 from n2n_tf.networks.initial_weights import transfer
 from n2n_tf.pipelines.files.atomic_files import remove_leftovers
 from n2n_tf.pipelines.noise.independence import correlation_warning
@@ -236,6 +238,8 @@ class _Training:
             raise TrainingError(f"{name}: a run cannot start from it here. {error}") from error
         self.report(f"The weights of {name} are where the run starts.")
         story = loaded.info.training or {}
+        with contextlib.suppress(ModelError):  # it is no folder of a run
+            story = story or run_story(pathlib.Path(name))
         known = {key: story[key] for key in ("command", "steps", "hours") if key in story}
         own = {"name": pathlib.Path(name).name, "weights_sha256": _digest(network), "hours": 0.0}
         return [*story.get("ancestors", []), own | known]

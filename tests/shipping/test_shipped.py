@@ -13,7 +13,7 @@ from skimage import data
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.evaluation.metrics import psnr
-from n2n_tf.model_files import shipped
+from n2n_tf.model_files import run_story, shipped
 from n2n_tf.model_files.info import ModelError
 from n2n_tf.pipelines.files.image_files import read_image, write_image
 from n2n_tf.shipping import add, cards, figures
@@ -217,7 +217,7 @@ def test_an_added_model_is_the_training_with_its_story(store, tmp_path):
     ],
 )
 def test_the_command_of_a_training_is_told_without_its_folders(typed, told):
-    assert add._command(["/bin/n2n-train", *typed.split()]) == f"n2n-train {told}"
+    assert run_story._command(["/bin/n2n-train", *typed.split()]) == f"n2n-train {told}"
 
 
 def test_what_was_changed_on_the_way_is_told(store, tmp_path):

@@ -286,3 +286,13 @@ def test_a_model_that_does_not_fit_is_refused_by_name(photos, tmp_path):
     with pytest.raises(TrainingError, match=r"old: a run cannot start .*another width"):
         started_from(tmp_path, photos, tmp_path / "old", features=5)
     assert not (tmp_path / "new/run.json").exists()
+
+
+def test_what_a_run_starts_from_is_told_with_all_before_it(uninterrupted, photos, tmp_path):
+    started_from(tmp_path, photos, uninterrupted)
+    (first,) = json.loads((tmp_path / "new/run.json").read_text())["ancestors"]
+    assert (first["name"], first["steps"]) == (uninterrupted.name, 30) and "command" in first
+    (tmp_path / "new").rename(tmp_path / "second")
+    started_from(tmp_path, photos, tmp_path / "second")
+    oldest, second = json.loads((tmp_path / "new/run.json").read_text())["ancestors"]
+    assert oldest == first and (second["name"], second["steps"]) == ("second", 10)
