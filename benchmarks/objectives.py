@@ -1,4 +1,4 @@
-"""What a training run learns from, and which network learns it, after equal steps and by CPU time.
+"""What a training run learns from, after equal steps, and which network learns it, at equal cost.
 
   python benchmarks/objectives.py --data_dir photos --clean_dir Kodak --steps 300 \
       --start runs/n2n --network unet_residual --features 24 objectives
@@ -6,7 +6,8 @@
 
 objectives: all from the weights of --start, a model of Neighbor2Neighbor: the same crops at the
 same noise levels (log-uniform, Gaussian sigma 5 to 50), the same optimizer; only the loss differs.
-networks: all from random weights by one objective. PSNR in dB on the first --images clean
+networks: all from random weights by one objective, as many steps as cost the multiply-adds of
+--steps steps of unet_bias_free with 48 features. PSNR in dB on the first --images clean
 photographs at sigma 10, 25 and 50, from the moving average of the weights; CPU seconds are those of
 the process while it trained, all threads together. An interrupted run continues.
 """
@@ -42,10 +43,11 @@ OBJECTIVES = {
     "supervised": {"method": "supervised"},
 }
 NETWORKS = {
-    "unet_residual 24 features": {"network": "unet_residual", "features": 24},
     "unet_bias_free 48 features": {"network": "unet_bias_free", "features": 48},
-    "unet_mobile 24 features": {"network": "unet_mobile", "features": 24},
     "unet_bias_free 24 features": {"network": "unet_bias_free", "features": 24},
+    "unet_residual 24 features": {"network": "unet_residual", "features": 24},
+    "unet 48 features, the paper's": {"network": "unet", "features": 48},
+    "unet_mobile 24 features": {"network": "unet_mobile", "features": 24},
 }
 
 
@@ -84,6 +86,18 @@ def recipes(what):
     return {
         name: dataclasses.replace(common, **RECORRUPTED, **more) for name, more in NETWORKS.items()
     }
+
+
+def steps_of(what, recipe):
+    """How many steps a row has."""
+    from n2n_tf.networks.cost import multiply_adds
+    from n2n_tf.training.recipes import build_network
+
+    if what == "objectives":
+        return STEPS.value
+    light = dataclasses.replace(recipe, **NETWORKS["unet_bias_free 48 features"])
+    costs = [multiply_adds(build_network(one)) for one in (light, recipe)]
+    return round(STEPS.value * costs[0] / costs[1])
 
 
 def scores(denoise, images):
@@ -144,12 +158,12 @@ def main(arguments):
         if ONLY.value and name not in ONLY.value:
             continue
         folder = pathlib.Path(OUTPUT.value) / name.replace(" ", "_")
-        before = cpu_seconds()
-        images = Steps(photos, STEPS.value * recipe.batch_size)
+        before, steps = cpu_seconds(), steps_of(arguments[1], recipe)
+        images = Steps(photos, steps * recipe.batch_size)
         train(recipe, images, folder, report=lambda line: None)
         used = cpu_seconds() - before
         figures = scores(Denoiser.load(folder).bare, clean)
-        print(f"| {name} | {STEPS.value} | {used:.0f} | {_cells(figures)} |", flush=True)
+        print(f"| {name} | {steps} | {used:.0f} | {_cells(figures)} |", flush=True)
 
 
 def _cells(figures):
