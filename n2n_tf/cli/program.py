@@ -72,7 +72,8 @@ def start(
         print(_help(module))
         return
     logging.captureWarnings(True)
-    logging.getLogger("py.warnings").setLevel(logging.ERROR)
+    for log in ("py.warnings", "tifffile"):  # what it finds wrong is told as an error of the file
+        logging.getLogger(log).setLevel(logging.CRITICAL)
     app.run(guarded, flags_parser=parse)
 
 

@@ -172,6 +172,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
     """Bytes of a PNG; `pixels` [H, W, 1 to 4] of uint8 or uint16."""
     import imagecodecs
 
+    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     # 6, the default: twice the time, 5 % less
     return imagecodecs.png_encode(np.ascontiguousarray(pixels), level=3)
 
@@ -200,8 +201,9 @@ def encode_bmp(pixels: np.ndarray, source: bytes | None = None) -> bytes:
 
 def _encode_opencv(suffix, pixels, options):
     cv2, pixels = opencv(), np.ascontiguousarray(pixels)
-    if pixels.shape[2] == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    if pixels.shape[2] >= 3:
+        order = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+        pixels = cv2.cvtColor(pixels, order)
     done, data = cv2.imencode(suffix, pixels, options)
     if not done:
         raise ImageFileError(f"{suffix} cannot hold {pixels.shape[:2]} pixels.")

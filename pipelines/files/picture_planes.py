@@ -44,19 +44,7 @@ class PicturePlanes:
             self._pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         self.shape, self.dtype = self._pixels.shape, self._pixels.dtype
         self.axes = "YXS"
-        if kind == "PNG" and data[25] == 3:
-            self.notes.append("its palette became full colours")
-        if kind == "JPEG" and self._inks():
-            self.notes.append("its CMYK inks, and their profile, became RGB")
-        if kind == "JPEG" and metadata.behind_jpeg(data):
-            self.notes.append("what follows its picture (previews, depth, a film) was left out")
-        if kind == "BMP" and data[14] == 124 and data[70:74] == b"DEBM":
-            self.notes.append("its colour profile was left out")
-        if kind == "BMP" and data[30:31] in (b"\3", b"\6"):
-            self.notes.append("its colours have 8 bits each now, in the usual order")
-
-    def _inks(self):
-        return self._data[jpeg_frame(self._data) + 9] == 4
+        self.notes += _changes(kind, data, samples=self.shape[2])
 
     def __len__(self) -> int:
         return 1
@@ -115,7 +103,7 @@ class PicturePlanes:
             return metadata.png_surrounded_like(codecs.encode_png(pixels), data)
         if self._kind == "JPEG":
             encoded = codecs.encode_jpeg(pixels, data)
-            return metadata.jpeg_surrounded_like(encoded, data, profile=not self._inks())
+            return metadata.jpeg_surrounded_like(encoded, data, profile=not _inks(data))
         if self._kind == "BMP":
             return codecs.encode_bmp(pixels, data)
         if self._kind == "WebP":
@@ -124,3 +112,29 @@ class PicturePlanes:
         codestream = codecs.encode_jpeg2000(pixels, codecs.jpeg2000_bits(data))
         bare = data.startswith(b"\xff\x4f")
         return codestream if bare else metadata.jp2_surrounded_like(codestream, data)
+
+
+def _inks(data):
+    """Whether a JPEG has four components."""
+    return data[jpeg_frame(data) + 9] == 4
+
+
+def _changes(kind, data, samples):
+    """What a result of the same kind will not keep of the bytes `data`, in words."""
+    if kind == "PNG":
+        few, palette = data[24] < 8, data[25] == 3
+        yield from ["its palette became full colours"] * palette
+        yield from [f"its {data[24]}-bit samples became 8-bit ones"] * (few and not palette)
+        transparent = any(name == b"tRNS" for name, _ in metadata.png_chunks(data))
+        yield from ["its transparent colour became alpha"] * (transparent and not palette)
+    if kind == "JPEG":
+        yield from ["its CMYK inks, and their profile, became RGB"] * _inks(data)
+        if metadata.behind_jpeg(data):
+            yield "what follows its picture (previews, depth, a film) was left out"
+    if kind == "BMP":
+        old = data[14] == 12  # the header of OS/2
+        few, fields = data[24 if old else 28] < 16, not old and data[30] in (3, 6)
+        yield from ["its palette became full colours"] * (few and samples == 3)
+        if data[14] == 124 and data[70:74] == b"DEBM":
+            yield "its colour profile was left out"
+        yield from ["its colours have 8 bits each now, in the usual order"] * fields

@@ -190,6 +190,32 @@ def test_bit_fields_of_a_bmp_are_decoded_as_they_say(tmp_path, rng):
         assert np.abs(planes.read(0).pixels.astype(int) - theirs).max() <= 4  # it repeats bits
 
 
+def test_a_bmp_with_transparency_keeps_its_colours(tmp_path):
+    pixels = np.dstack([photo(), photo()[..., :1] // 2 + 9])
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    body = pixels[::-1, :, [2, 1, 0, 3]].tobytes()
+    header = struct.pack("<IiiHHIIiiII", 108, 60, 40, 1, 32, 3, len(body), 3937, 3937, 0, 0)
+    start = struct.pack("<2sIHHI", b"BM", 14 + 108 + len(body), 0, 0, 14 + 108)
+    (tmp_path / "a.bmp").write_bytes(start + (header + masks).ljust(108, b"\0") + body)
+    rewritten(tmp_path / "a.bmp", tmp_path / "b.bmp")
+    with PIL.Image.open(tmp_path / "b.bmp") as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+def test_what_a_picture_loses_is_said(tmp_path):
+    few = PIL.Image.fromarray(photo()).convert("1")
+    colours = PIL.Image.fromarray(photo()).quantize(16)
+    for name, image, options, told in (
+        ("bits.png", few, {}, ["its 1-bit samples became 8-bit ones"]),
+        ("one.png", photo(), {"transparency": (1, 2, 3)}, ["its transparent colour became alpha"]),
+        ("palette.bmp", colours, {}, ["its palette became full colours"]),
+        ("gray.bmp", photo()[..., 0], {}, []),
+    ):
+        image = PIL.Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        image.save(tmp_path / name, **options)
+        assert rewritten(tmp_path / name, tmp_path / f"result_{name}") == told, name
+
+
 def test_a_palette_of_grays_makes_a_gray_picture(tmp_path):
     image = PIL.Image.fromarray(photo()[..., 0]).quantize(16)
     image.save(tmp_path / "a.png")
