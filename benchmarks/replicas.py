@@ -2,8 +2,9 @@
 
   python benchmarks/replicas.py [--network unet] [--steps 20] [--output differences.json]
 
-One process for each number of replicas, which are logical devices of the CPU. Weights differ by
-rounding only: a mean of means is not added up in the order of one mean. Rows without the name of an
+One process for each number of replicas, which are logical devices of the CPU, forked from this one
+after TensorFlow's import. Weights differ by rounding only: a mean of means is not added up in the
+order of one mean. Rows without the name of an
 optimizer are Adam: with moving averages, with the two mixed precisions, and "overflow", mixed
 float16 with an image far beyond it in some batches, whose steps loss scaling skips, whichever
 replica has it. (The scale begins at 64. At Keras's 2**15 the first steps overflow, and gradients of
@@ -13,13 +14,13 @@ a part of a batch do so a step later or earlier than those of the whole.)
 import dataclasses
 import json
 import logging
+import multiprocessing
 import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import keras
 import numpy as np
@@ -38,7 +39,6 @@ STEPS = flags.DEFINE_integer("steps", 20, "Steps of each training.", 1)
 REPLICAS = flags.DEFINE_list("replicas", ["2", "4"], "Numbers of replicas to compare with one.")
 CASES = flags.DEFINE_list("cases", None, "Rows of the table. [all]")
 OUTPUT = flags.DEFINE_string("output", None, "JSON file for the differences.")
-CHILD = flags.DEFINE_string("child", None, "For the program itself: file for the weights.")
 
 BATCH, SIDE = 8, 64
 OPTIMIZERS = {
@@ -118,28 +118,28 @@ def cases():
     return CASES.value or ALL_CASES
 
 
-def train_all(path):
-    """All cases with the strategy of this process."""
+def train_all(replicas, path):
+    """All cases with so many replicas in this process; the file `path` receives the results."""
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
-        [tf.config.LogicalDeviceConfiguration()] * int(REPLICAS.value[0]),
+        [tf.config.LogicalDeviceConfiguration()] * replicas,
     )
     strategy = strategies.choose("mirrored", BATCH, report=lambda line: None)
+    assert strategy.num_replicas_in_sync == replicas
     results = {f"{c}/{i:03d}": w for c in cases() for i, w in enumerate(trained(c, strategy))}
-    np.savez(path, replicas=strategy.num_replicas_in_sync, **results)
+    np.savez(path, **results)
 
 
 def by_child(replicas, path):
     """{case: results of `trained`} of a process with that many replicas."""
-    options = [f"--network={NETWORK.value}", f"--steps={STEPS.value}", f"--replicas={replicas}"]
-    options.append(f"--cases={','.join(cases())}")
-    program = [sys.executable, __file__, *options, f"--child={path}"]
-    subprocess.run(program, check=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    fork = multiprocessing.get_context("fork")
+    child = fork.Process(target=train_all, args=(int(replicas), path))
+    child.start()
+    child.join()
+    assert child.exitcode == 0, f"the process with {replicas} replicas failed"
     with np.load(path) as file:
-        assert file["replicas"] == int(replicas)
-        names = sorted(set(file.files) - {"replicas"})
-        return {c: [file[n] for n in names if n.startswith(f"{c}/")] for c in cases()}
+        return {c: [file[n] for n in sorted(file) if n.startswith(f"{c}/")] for c in cases()}
 
 
 def compared(one, several):
@@ -155,9 +155,6 @@ def compared(one, several):
 
 def main(_):
     """Prints the table."""
-    if CHILD.value:
-        train_all(CHILD.value)
-        return
     with tempfile.TemporaryDirectory() as folder:
         runs = {n: by_child(n, f"{folder}/{n}.npz") for n in ["1", *REPLICAS.value]}
     table = {c: {n: compared(runs["1"][c], runs[n][c]) for n in REPLICAS.value} for c in cases()}

@@ -20,8 +20,9 @@ import tempfile
 import time
 
 FLAGS = (
-    "--noise=gauss25 --channels=1 --features=2 --patch_size=32 --batch_size=2 --init_scale=1 "
-    "--crops_per_image=4 --epochs=5 --ema_decay=0.9 --checkpoint_every=2 --holdout=0.2"
+    "--noise=gauss25 --network=unet_bias_free --channels=1 --features=2 --patch_size=32 "
+    "--batch_size=2 --init_scale=1 --crops_per_image=4 --epochs=5 --ema_decay=0.9 "
+    "--checkpoint_every=2 --holdout=0.2"
 ).split()
 
 

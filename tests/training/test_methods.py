@@ -7,26 +7,21 @@ import h5py
 import numpy as np
 import pytest
 from skimage import data
+from training_runs import RECIPE as TWO
+from training_runs import network_two
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.pipelines.files.image_files import write_image
 from n2n_tf.pipelines.files.image_folder import ImageFolder
 from n2n_tf.training.checkpoints import Checkpoint
-from n2n_tf.training.recipes import Recipe
 from n2n_tf.training.run import Conduct, train
 
-RECIPE = Recipe(
-    "gauss10_40",
+RECIPE = dataclasses.replace(
+    TWO,
+    noise="gauss10_40",
     noise_realization="fresh",
-    network="unet_bias_free",
-    features=6,
-    channels=1,
-    init_scale=1.0,
     epochs=2,
-    batch_size=2,
-    patch_size=32,
     crops_per_image=8,
-    learning_rate=2e-3,
     schedule="cosine",
     log_levels=True,
     balance=True,
@@ -34,6 +29,12 @@ RECIPE = Recipe(
     ema_decay=0.9,
     holdout=0.0,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_network():
+    with network_two():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,8 @@ def test_a_stopped_training_ends_as_one_that_was_not(method, photos, tmp_path, m
 
 
 def test_recorrupted_images_teach_to_denoise(photos, tmp_path, rng):
-    recipe = dataclasses.replace(RECIPE, method="recorrupted", epochs=12)
+    network = {"network": "unet_bias_free", "features": 6, "learning_rate": 2e-3}
+    recipe = dataclasses.replace(RECIPE, method="recorrupted", epochs=12, **network)
     train(recipe, ImageFolder(photos, channels=1), tmp_path, report=lambda line: None)
     clean = data.camera()[200:328, 200:328, None] / np.float32(255)
     noisy = clean + rng.normal(0, 25 / 255, clean.shape).astype(np.float32)

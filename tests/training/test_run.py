@@ -99,24 +99,33 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(
     assert_same_end(tmp_path, uninterrupted)
 
 
-def test_the_final_network_holds_the_moving_averages(photos, tmp_path):
-    recipe = dataclasses.replace(RECIPE, ema_decay=0.9)
-    weights = []
+AVERAGED = dataclasses.replace(RECIPE, ema_decay=0.9)
+
+
+@pytest.fixture(scope="module")
+def averaged(photos, tmp_path_factory):
+    """(folder of a training with moving averages, its model, the weights after each step)."""
+    model_dir, weights = tmp_path_factory.mktemp("averaged"), []
 
     class Steps(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             weights.append(self.model.network.get_weights())
 
-    with pytest.MonkeyPatch.context() as patch:
+    with network_two(), pytest.MonkeyPatch.context() as patch:
         # A checkpoint is written before; a callback of ours rides along with the progress bar.
         bar = run.ProgressBar
         patch.setattr(run, "ProgressBar", type("Bar", (Steps, bar), {}))
-        model = train(recipe, ImageFolder(photos, channels=1), tmp_path, report=lambda line: None)
+        model = train(AVERAGED, ImageFolder(photos, channels=1), model_dir, report=str)
+    return model_dir, model, weights
+
+
+def test_the_final_network_holds_the_moving_averages(averaged):
+    model_dir, model, weights = averaged
     expected = [w.astype(np.float64) for w in weights[0]]
     for step in weights[1:]:
         expected = [0.9 * e + 0.1 * w for e, w in zip(expected, step, strict=True)]
     assert len(weights) == 30
-    saved = Denoiser.load(tmp_path).network.get_weights()
+    saved = Denoiser.load(model_dir).network.get_weights()
     assert max(np.abs(s - w).max() for s, w in zip(saved, weights[-1], strict=True)) > 1e-3
     for got, returned, right in zip(saved, model.network.get_weights(), expected, strict=True):
         np.testing.assert_allclose(got, right, atol=1e-6)
@@ -124,18 +133,16 @@ def test_the_final_network_holds_the_moving_averages(photos, tmp_path):
 
 
 @pytest.mark.parametrize("stop_after", [4, 10, 17])
-def test_averages_survive_a_stop_bit_for_bit(stop_after, photos, tmp_path, monkeypatch):
-    recipe = dataclasses.replace(RECIPE, ema_decay=0.9)
-    images = ImageFolder(photos, channels=1)
-    train(recipe, images, tmp_path / "whole", report=lambda line: None)
-    stopped_after(stop_after, recipe, images, tmp_path / "stopped", monkeypatch)
-    train(recipe, images, tmp_path / "stopped", report=lambda line: None)
-    assert_same_end(tmp_path / "stopped", tmp_path / "whole")
-    one, other = (Denoiser.load(tmp_path / n).network.get_weights() for n in ("stopped", "whole"))
+def test_averages_survive_a_stop_bit_for_bit(stop_after, averaged, photos, tmp_path, monkeypatch):
+    images, whole = ImageFolder(photos, channels=1), averaged[0]
+    stopped_after(stop_after, AVERAGED, images, tmp_path, monkeypatch)
+    train(AVERAGED, images, tmp_path, report=lambda line: None)
+    assert_same_end(tmp_path, whole)
+    one, other = (Denoiser.load(folder).network.get_weights() for folder in (tmp_path, whole))
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
     # A training that is complete returns what it saved, too.
-    again = train(recipe, images, tmp_path / "whole", report=lambda line: None)
+    again = train(AVERAGED, images, whole, report=lambda line: None)
     for a, b in zip(again.network.get_weights(), other, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -262,17 +269,17 @@ def started_from(tmp_path, photos, model, **more):
     return trained.network.get_weights(), "\n".join(lines)
 
 
-def test_a_training_starts_from_another_ones_weights(photos, tmp_path):
-    before = train(RECIPE, ImageFolder(photos, channels=1), tmp_path / "old", report=str)
-    weights, told = started_from(tmp_path, photos, tmp_path / "old")
+def test_a_training_starts_from_another_ones_weights(uninterrupted, photos, tmp_path):
+    before = train(RECIPE, ImageFolder(photos, channels=1), uninterrupted, report=str)  # complete
+    weights, told = started_from(tmp_path, photos, uninterrupted)
     for new, old in zip(weights, before.network.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
-    assert f"The weights of {tmp_path / 'old'} are where the run starts." in told
+    assert f"The weights of {uninterrupted} are where the run starts." in told
 
 
-def test_a_training_that_continues_does_not_start_again(photos, tmp_path):
+def test_a_training_that_continues_does_not_start_again(uninterrupted, photos, tmp_path):
     images = ImageFolder(photos, channels=1)
-    train(RECIPE, images, tmp_path / "old", report=str)
+    shutil.copytree(uninterrupted, tmp_path / "old")
     recipe = dataclasses.replace(RECIPE, initial_model=str(tmp_path / "old"))
     done = train(recipe, images, tmp_path / "new", report=str).network.get_weights()
     shutil.rmtree(tmp_path / "old")  # not needed any more
@@ -281,10 +288,9 @@ def test_a_training_that_continues_does_not_start_again(photos, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_model_that_does_not_fit_is_refused_by_name(photos, tmp_path):
-    train(RECIPE, ImageFolder(photos, channels=1), tmp_path / "old", report=str)
-    with pytest.raises(TrainingError, match=r"old: a run cannot start .*another width"):
-        started_from(tmp_path, photos, tmp_path / "old", features=5)
+def test_a_model_that_does_not_fit_is_refused_by_name(uninterrupted, photos, tmp_path):
+    with pytest.raises(TrainingError, match=r"whole0: a run cannot start .*another width"):
+        started_from(tmp_path, photos, uninterrupted, features=5)
     assert not (tmp_path / "new/run.json").exists()
 
 

@@ -154,7 +154,12 @@ def test_skipped_steps_survive_a_stop_bit_for_bit(photos, tmp_path, monkeypatch)
 
 # --------------------------------------------------------------------------------- real programs
 
-TRAIN = "from n2n_tf.cli.train import run; run()"
+TRAIN = """
+from training_runs import network_two
+from n2n_tf.cli.train import run
+with network_two():
+    run()
+"""
 TWO_DEVICES = """
 import tensorflow as tf
 tf.config.set_logical_device_configuration(
@@ -165,14 +170,15 @@ tf.config.set_logical_device_configuration(
 
 def _environment(**more):
     kept = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
-    return kept | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"} | more
+    kept |= {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return kept | {"PYTHONPATH": str(ROOT / "tests" / "support")} | more
 
 
 def _command(code, photos, model_dir, *more):
     """n2n-train: 2 epochs of 10 steps, with moving averages and a checkpoint at every step."""
     options = f"""--data_dir={photos} --model_dir={model_dir} --noise=gauss25 --channels=1
-    --features=2 --patch_size=32 --batch_size=4 --epochs=2 --crops_per_image=8 --init_scale=1
-    --ema_decay=0.9 --checkpoint_every=1""".split()
+    --network=two --features=2 --patch_size=32 --batch_size=4 --epochs=2 --crops_per_image=8
+    --init_scale=1 --ema_decay=0.9 --checkpoint_every=1""".split()
     return [sys.executable, "-c", code, *options, *more]
 
 
