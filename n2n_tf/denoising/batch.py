@@ -14,7 +14,7 @@ from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.files.conversions import RESULTS
 from n2n_tf.pipelines.files.image_files import SUFFIXES, list_images
 from n2n_tf.pipelines.files.listing import files_below
-from n2n_tf.pipelines.raw.cache import RAW_SUFFIXES
+from n2n_tf.pipelines.raw import RAW_SUFFIXES
 
 # Formats that are read and not written: their results are files of another.
 _INSTEAD = {".j2k": ".jp2"}

@@ -18,16 +18,12 @@ from filelock import FileLock
 from n2n_tf.pipelines.files.atomic_files import atomic_file, remove_leftovers, write_json
 from n2n_tf.pipelines.files.checksums import file_checksum
 from n2n_tf.pipelines.files.listing import files_below, why_none
+from n2n_tf.pipelines.raw import RAW_SUFFIXES
 from n2n_tf.pipelines.raw.bayer import pack, phase_shift
 from n2n_tf.pipelines.raw.camera_files import read_raw
 from n2n_tf.pipelines.raw.frame import RawFileError, RawFrame, normalise_mosaic
 
 VERSION = 1  # raise when the meaning of a cached file changes
-# Those of all that LibRaw knows; what it cannot read, such as GoPro's .gpr, it says itself.
-_SUFFIXES = """.3fr .ari .arw .bay .bmq .cap .cine .cr2 .cr3 .crw .cs1 .dc2 .dcr .dcs .dng .erf .fff
-.gpr .iiq .k25 .kc2 .kdc .mdc .mef .mos .mrw .nef .nrw .orf .ori .pef .ptx .pxn .qtk .raf .raw .rdc
-.rw2 .rwl .rwz .sr2 .srf .srw .sti .x3f"""
-RAW_SUFFIXES = frozenset(_SUFFIXES.split())
 _log = logging.getLogger(__name__)
 
 
