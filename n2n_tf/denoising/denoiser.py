@@ -105,6 +105,7 @@ class Denoiser:
         strength: float = 1.0,
         axes: str | None = None,
         tell: Callable[[NoiseEstimate, float], None] | None = None,
+        in_place: bool = False,
     ) -> np.ndarray:
         """Denoises one image, or every plane of a stack.
 
@@ -130,6 +131,7 @@ class Denoiser:
                 latter with at most 3 channels, or as many as the network takes.
             tell: None or callable(noise assumed, share of what the network took away that was
                 given back), called for every plane; not with noise "none".
+            in_place: whether `image` may be overwritten, which saves the memory of a result.
 
         Returns:
             Array of the same shape. Floats give float32, not clipped; uint8 and uint16 give the
@@ -165,7 +167,9 @@ class Denoiser:
                 most = number * tiles + done
                 progress(most, len(parts) * tiles)
 
-        moved = np.empty(planes.shape, image.dtype if image.dtype.kind == "u" else np.float32)
+        dtype = image.dtype if image.dtype.kind == "u" else np.dtype(np.float32)
+        in_place = in_place and noise != "none" and image.flags.writeable and image.dtype == dtype
+        moved = planes if in_place else np.empty(planes.shape, dtype)
         for number, (plane, first) in enumerate(parts):
             part = np.s_[plane, :, :, first : first + step]
             progressed = functools.partial(ran, number)

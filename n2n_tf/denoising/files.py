@@ -66,6 +66,8 @@ def denoise_file(
             for index in range(len(planes)):
                 plane = planes.read(index)
                 steps = _Steps(progress, index, len(planes), len(plane.colours))
+                # Of a large picture source and result need not be in memory together.
+                how["in_place"] = not (watch or plane.premultiplied or plane.blank is not None)
 
                 def denoise(part, white, steps=steps):
                     denoiser = denoiser_for("gray" if part.shape[2] == 1 else "RGB")
@@ -130,6 +132,7 @@ def denoise_pixels(
     white: float,
     progress: Callable[[int, int], None] | None = None,
     white_level: float | None = None,
+    in_place: bool = False,
     **how: Any,
 ) -> np.ndarray:
     """Denoises an image of any type, in its own units, and gives the same type back.
@@ -143,6 +146,7 @@ def denoise_pixels(
         white: the largest value that may be written, e.g. 4095.
         progress: as for `Denoiser.__call__`.
         white_level: likewise.
+        in_place: likewise.
         **how: likewise.
 
     Returns:
@@ -161,7 +165,7 @@ def denoise_pixels(
     dtype = pixels.dtype
     full = dtype.kind == "u" and white == np.iinfo(dtype).max
     if dtype == np.float32 or (dtype in (np.uint8, np.uint16) and full):
-        return denoiser(pixels, white_level, progress, **how)
+        return denoiser(pixels, white_level, progress, in_place=in_place, **how)
     values = pixels.astype(np.float64)
     offset = _offset(values)
     noisy = np.float32(values - offset)

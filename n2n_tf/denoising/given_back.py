@@ -116,7 +116,7 @@ def constant_areas(image: np.ndarray) -> np.ndarray:
     square = np.ones((CONSTANT, CONSTANT), np.uint8)
     constant = np.zeros(image.shape, bool)
     for channel in range(image.shape[2]):
-        plane = image[..., channel].astype(np.float64)
+        plane = np.ascontiguousarray(image[..., channel])
         inside = cv2.dilate(plane, square) == cv2.erode(plane, square)
         if inside.any():
             constant[..., channel] = cv2.dilate(inside.view(np.uint8), square) > 0

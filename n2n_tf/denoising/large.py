@@ -19,7 +19,7 @@ from n2n_tf.denoising.tiling import Tile, Tiling, denoise_tiled, denoised_rows, 
 SAMPLES = 16_000_000  # of a picture that is large
 REACH = 64  # pixels, of the filters before the network
 BEHIND = 64  # and more than that of those behind it, with 24 for `finish`
-ROWS = 256  # done at a time
+ROWS = 64  # done at a time
 _BAND = 64  # rows of a sample
 
 

@@ -41,6 +41,7 @@ class SelfEnsemble:
         """As `Denoiser.__call__`, in eight times its time; of the first one, `tell` hears."""
         if how.get("noise", "auto") == "auto":  # once, not in every orientation
             how["noise"] = estimate_noise(image)
+        how.pop("in_place", None)
         total = np.zeros(image.shape, np.float64)
         for number in range(ORIENTATIONS):
             step = progress and _of_eight(progress, number)

@@ -85,3 +85,18 @@ def test_sampled_rows_are_spread_evenly(monkeypatch):
     rows = sampled_rows(image)[:, 0, 0]
     assert len(rows) == 64 * len(rows[::64]) < 4000 / 3
     assert (np.diff(rows[::64]) == 64 * 5).all() and (np.diff(rows[:64]) == 1).all()
+
+
+def test_the_result_may_take_the_place_of_the_picture(monkeypatch, picture):
+    """Of large pictures too, whose rows are read again when others have been written."""
+    monkeypatch.setattr(large, "SAMPLES", 1000)
+    for dtype in (np.uint16, np.float32):
+        image = picture[..., None].astype(dtype)
+        denoise = blurring(1, noise_level=(0.02, 0.2))
+        expected, given = denoise(image), image.copy()
+        result = denoise(given, in_place=True)
+        assert np.shares_memory(result, given)
+        np.testing.assert_array_equal(result, expected)
+        given = image.copy()
+        assert not np.shares_memory(denoise(given, in_place=True, noise="none"), given)
+        np.testing.assert_array_equal(given, image)
