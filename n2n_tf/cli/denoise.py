@@ -196,7 +196,7 @@ def main(inputs: list[str]) -> int | None:
         raise ValueError("--adapt: trains in float32 and cannot go with --precision.")
     naming = _naming()
     planned = plan(inputs, OUTPUT.value, naming, OVERWRITE.value, SKIP_EXISTING.value)
-    pairs, left_out = planned.pairs, [(planned.copies, _COPIES)]
+    pairs, left_out = planned.pairs, [(planned.copies, _COPIES), (planned.unread, _UNREAD)]
     _check_preview(pairs, naming)
     if pairs:
         model_for = _model_for()
@@ -224,6 +224,7 @@ def main(inputs: list[str]) -> int | None:
 
 
 _COPIES = "beside a raw of the same name; name them to have them denoised too"
+_UNREAD = "of formats that are not read; name them to be told what to convert them to"
 _OTHER_KIND = "not of the kind that --model denoises"
 
 

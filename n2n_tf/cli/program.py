@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,7 @@ DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 def start(
     main: Callable[[list[str]], int | None], name: str, module: ModuleType, tensorflow: bool = True
 ) -> None:
-    """Runs a program: an error becomes one line and exit status 1, Ctrl-C 130, a closed pipe 141.
+    """Runs a program: an error becomes one line and exit status 1, Ctrl-C 130, SIGTERM 143.
 
     Args:
         main: callable(list of positional arguments) -> None or exit status.
@@ -49,15 +50,17 @@ def start(
             sys.exit(fail(f"{_flag_text(error)} (see {name} --help)"))
 
     def guarded(argv):
+        ends = signal.signal(signal.SIGTERM, _end)  # as with Ctrl-C, nothing half-written stays
         try:
             if tensorflow:
                 import_tensorflow()
             status = main(argv[1:])
             sys.stdout.flush()
             return status
-        except KeyboardInterrupt:
-            print(f"\n{name}: interrupted.", file=sys.stderr)
-            return 130
+        except KeyboardInterrupt as error:
+            terminated = isinstance(error, _Ended)
+            print(f"\n{name}: {'terminated' if terminated else 'interrupted'}.", file=sys.stderr)
+            return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
         except BrokenPipeError:  # whoever read the output, such as `head`, has enough of it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
@@ -67,6 +70,8 @@ def start(
             if DEBUG.value:
                 raise
             return fail(error_text(error))
+        finally:
+            signal.signal(signal.SIGTERM, ends)
 
     if {"--help", "-h", "-help", "--helpshort", "--helpfull"} & set(sys.argv[1:]):
         print(_help(module))
@@ -75,6 +80,14 @@ def start(
     for log in ("py.warnings", "tifffile"):  # what it finds wrong is told as an error of the file
         logging.getLogger(log).setLevel(logging.CRITICAL)
     app.run(guarded, flags_parser=parse)
+
+
+class _Ended(KeyboardInterrupt):
+    """SIGTERM."""
+
+
+def _end(number, frame):
+    raise _Ended
 
 
 def _check_values():

@@ -18,6 +18,11 @@ from n2n_tf.pipelines.raw import RAW_SUFFIXES
 
 # Formats that are read and not written: their results are files of another.
 _INSTEAD = {".j2k": ".jp2"}
+# Pictures of formats that are not read: in a folder they are not passed over in silence.
+_UNREAD = (
+    *(".gif", ".heic", ".heif", ".avif", ".jxl", ".psd", ".exr", ".hdr", ".tga", ".pgm", ".ppm"),
+    *(".czi", ".nd2", ".lif", ".oib", ".oif", ".ims", ".h5", ".mrc", ".nii", ".nrrd"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +64,13 @@ class Plan:
         pairs: list of (input, output).
         there: inputs left out because their results exist.
         copies: pictures left out of folders, because they have the name of a raw beside them.
+        unread: pictures in folders of formats that are not read.
     """
 
     pairs: list[tuple[pathlib.Path, pathlib.Path]]
     there: list[pathlib.Path]
     copies: list[pathlib.Path]
+    unread: list[pathlib.Path]
 
 
 def plan(
@@ -121,7 +128,8 @@ def plan(
         raise FileExistsError(
             f"{target} exists already; --overwrite replaces it, --skip_existing leaves it."
         )
-    return Plan([pair for pair in pairs if pair[0] not in there], there, sorted(copies))
+    unread = [f for path in inputs if path.is_dir() for f in files_below(path, _UNREAD)]
+    return Plan([pair for pair in pairs if pair[0] not in there], there, sorted(copies), unread)
 
 
 def _output_suffixes(source, naming):

@@ -73,8 +73,8 @@ class ArrayPlanes:
     def __init__(self, path: str | os.PathLike, axes: str | None = None) -> None:
         self.path, self.notes = path, []
         with errors_named(path, ".npy file"):
-            self._array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            self.shape, self.dtype = self._array.shape, self._array.dtype.newbyteorder("=")
+            array = _mapped(path, "r")
+            self.shape, self.dtype = array.shape, array.dtype.newbyteorder("=")
             check_levels(self.dtype)
             self._layout = Layout(axes, self.shape)
             self.axes = self._layout.axes
@@ -86,11 +86,11 @@ class ArrayPlanes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._array = None
+        pass
 
     def read(self, index: int) -> Plane:
         """-> `Plane`."""
-        pixels = np.array(self._layout.plane_of(self._array, index), self.dtype)
+        pixels = np.array(self._layout.plane_of(_mapped(self.path, "r"), index), self.dtype)
         return Plane(pixels, self._layout.colours(pixels.shape[2]), white_of(self.dtype))
 
     @contextlib.contextmanager
@@ -100,13 +100,16 @@ class ArrayPlanes:
         """As `n2n_tf.pipelines.files.tiff_planes.TiffPlanes.rewriting`."""
         with atomic_file(target, overwrite) as temporary:
             shutil.copyfile(self.path, temporary)
-            array = np.load(temporary, mmap_mode="r+", allow_pickle=False)
 
             def write(index, pixels):
-                self._layout.plane_of(array, index)[...] = pixels
+                self._layout.plane_of(_mapped(temporary, "r+"), index)[...] = pixels
 
             yield write
-            array.flush()
+
+
+def _mapped(path, mode):
+    """The array in a file; one that stayed open would count as memory as far as it was used."""
+    return np.load(path, mmap_mode=mode, allow_pickle=False)
 
 
 def check_levels(dtype: np.dtype) -> None:

@@ -27,7 +27,10 @@ def atomic_file(path: str | os.PathLike, overwrite: bool = False) -> Iterator[pa
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}.")
     temporary = path.with_name(f".{secrets.token_hex(6)}{''.join(path.suffixes)}")
-    temporary.touch(exist_ok=False)  # with the rights of any new file: the umask's
+    try:
+        temporary.touch(exist_ok=False)  # with the rights of any new file: the umask's
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         yield temporary
         with open(temporary, "rb+") as file:

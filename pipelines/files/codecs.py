@@ -223,7 +223,9 @@ def encode_webp(
     file = io.BytesIO()
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     kept = {name: value for name, value in kept.items() if value}
-    PIL.Image.fromarray(pixels).save(file, "WEBP", lossless=lossless, quality=95, **kept)
+    PIL.Image.fromarray(pixels).save(
+        file, "WEBP", lossless=lossless, quality=95, exact=True, **kept
+    )  # exact: what is transparent keeps its colours
     return file.getvalue()
 
 

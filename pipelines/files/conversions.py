@@ -61,12 +61,11 @@ def _writing_picture(planes, target, overwrite):
     if around.exif:
         around = dataclasses.replace(around, exif=upright_exif(around.exif))
     _note_lost(planes, around, pathlib.Path(target).suffix.lower())
+    opaque = planes.read(0).colours[-1].stop
+    if opaque not in (1, 3) or len(planes.read(0).colours) > 1:
+        raise ImageFileError(f"{target}: holds gray or RGB, not {opaque} channels; write a .tif.")
 
     def write(index, pixels):
-        plane = planes.read(index)
-        if len(plane.colours) > 1:
-            raise ImageFileError(f"{target}: holds gray or RGB, not {len(plane.colours)} channels.")
-        opaque = plane.colours[0].stop
         turned = upright(pixels, planes.orientation)
         alpha = turned[..., -1] if pixels.shape[2] > opaque else None
         write_image(target, turned[..., :opaque], alpha, overwrite, around)
@@ -87,6 +86,8 @@ def _note_lost(planes, around, suffix):
     lost = [text for name, text in names.items() if getattr(around, name) and name not in holds]
     if lost:
         planes.notes.append(f"its {' and '.join(lost)} cannot be kept in a {suffix}")
+    if {".fits", ".dcm"} & set(planes.suffixes):
+        planes.notes.append(f"its header, with scales and units, is not kept in a {suffix}")
     if ".tif" in planes.suffixes and suffix not in (".tif", ".tiff"):
         planes.notes.append(f"tags of TIFF other than profile and resolution end in a {suffix}")
 
@@ -137,10 +138,21 @@ def _resolution(around):
 
 
 def _shape_text(planes):
-    """Tifffile's way to name the axes of a stack."""
-    if len(planes) == 1:
+    """Tifffile's way to name the axes of a stack, if all planes are of one."""
+    outer = _outer(planes)
+    if len(planes) == 1 or not outer:
         return None
-    return json.dumps({"shape": list(planes.shape), "axes": planes.axes})
+    plane = planes.read(0).pixels.shape
+    inner = plane if plane[2] > 1 else plane[:2]
+    axes = "".join(outer) + "YXS"[: len(inner)]
+    return json.dumps({"shape": [*outer.values(), *inner], "axes": axes})
+
+
+def _outer(planes):
+    """{letter: side} of the axes along which planes follow one another; empty if there are more."""
+    sides = zip(planes.axes, planes.shape, strict=True)
+    outer = {letter: side for letter, side in sides if letter not in "YXS"}
+    return outer if math.prod(outer.values()) == len(planes) else {}
 
 
 def _lasting_tags(planes):
@@ -158,16 +170,18 @@ def _writing_array(planes, target, overwrite):
     _note_lost(planes, around, ".npy")
     first = upright(planes.read(0).pixels, planes.orientation)
     inner = first.shape if first.shape[2] > 1 else first.shape[:2]
-    shape = inner if len(planes) == 1 else (len(planes), *inner)
-    outer = planes.shape[: -len(inner)] if len(planes) > 1 else ()
-    if math.prod(outer) == len(planes):
-        shape = (*outer, *inner)
+    outer = (*_outer(planes).values(),) or (len(planes),) * (len(planes) > 1)
     with atomic_file(target, overwrite) as temporary:
-        array = np.lib.format.open_memmap(temporary, "w+", planes.dtype, shape)
-        flat = array.reshape(len(planes), *first.shape)
+        start = np.lib.format.open_memmap(temporary, "w+", first.dtype, (*outer, *inner)).offset
+        with open(temporary, "rb+") as file:  # a map would end the process if the disk is full
 
-        def write(index, pixels):
-            flat[index] = upright(pixels, planes.orientation)
+            def write(index, pixels):
+                pixels = upright(pixels, planes.orientation)
+                if (pixels.shape, pixels.dtype) != (first.shape, first.dtype):
+                    raise ImageFileError(
+                        f"{target}: its planes differ in size or type; write a .tif."
+                    )
+                file.seek(start + index * first.nbytes)
+                file.write(np.ascontiguousarray(pixels))
 
-        yield write
-        array.flush()
+            yield write

@@ -17,7 +17,7 @@ from n2n_tf.pipelines.files.stacks import open_planes, read_file
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".tif", ".tiff", ".stk", ".lsm", ".npy",
-    ".fits", ".fit", ".fts", ".dcm",
+    ".fits", ".fit", ".fts", ".dcm", ".dicom", ".ima",
 )  # fmt: skip
 WRITTEN = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".tif", ".tiff")
 

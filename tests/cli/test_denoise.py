@@ -455,6 +455,32 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path):
         assert path.name[0] != "." and pixels_of(path).shape == noisy.shape
 
 
+def test_a_program_that_is_ended_leaves_nothing_half_written(tmp_path):
+    code = """if True:
+        import sys, time
+        from n2n_tf.cli import program
+        from n2n_tf.pipelines.files.atomic_files import atomic_file
+        def main(inputs):
+            with atomic_file("result.tif") as temporary:
+                temporary.write_bytes(bytes(99))
+                print("begun", flush=True)
+                time.sleep(60)
+        program.start(main, "n2n-some", sys.modules[__name__], tensorflow=False)
+    """
+    done = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.stdout.readline() == "begun\n" and len(list(tmp_path.iterdir())) == 1
+    done.terminate()
+    assert done.communicate(timeout=60) == ("", "\nn2n-some: terminated.\n")
+    assert done.returncode == 143 and not list(tmp_path.iterdir())
+
+
 def test_a_reader_that_has_enough_is_no_error(tmp_path):
     done = start(["--list_models"], tmp_path)
     done.stdout.close()

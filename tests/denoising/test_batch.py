@@ -63,7 +63,7 @@ def test_when_the_caller_ends_all_work_ends():
 
 
 def test_of_a_folder_all_images_are_denoised_but_copies_of_raws(tmp_path):
-    for name in ("a.NEF", "a.JPG", "a b.jpg", "deep/a.jpg", "c.tif", "notes.txt"):
+    for name in ("a.NEF", "a.JPG", "a b.jpg", "deep/a.jpg", "c.tif", "notes.txt", "deep/d.HEIC"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).touch()
     out = tmp_path / "out"
@@ -72,6 +72,7 @@ def test_of_a_folder_all_images_are_denoised_but_copies_of_raws(tmp_path):
     kept = {"a.NEF": "a.dng", "a b.jpg": "a b.jpg", "deep/a.jpg": "a.jpg", "c.tif": "c.tif"}
     assert names == kept
     assert planned.copies == [tmp_path / "in/a.JPG"] and not planned.there
+    assert planned.unread == [tmp_path / "in/deep/d.HEIC"]
     named = plan([tmp_path / "in", tmp_path / "in/a.JPG"], out)
     assert [t.name for _, t in named.pairs].count("a.JPG") == 1 and len(named.pairs) == 5
     dumps = plan([tmp_path / "in"], out, Naming(dump=True))

@@ -142,6 +142,16 @@ def test_an_unwritable_folder_is_an_os_error(tmp_path):
         tmp_path.chmod(0o700)
 
 
+def test_an_error_names_the_file_and_not_the_one_that_it_would_be_first(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(30, "Read-only file system", "hidden")
+
+    monkeypatch.setattr(pathlib.Path, "touch", full)
+    with pytest.raises(OSError, match="Read-only file system") as raised, atomic_file("a.png"):
+        pass
+    assert raised.value.filename == "a.png"
+
+
 def test_a_folder_is_never_replaced(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(OSError), atomic_file(tmp_path / "a", overwrite=True) as temporary:

@@ -303,6 +303,43 @@ def test_a_stack_goes_into_other_formats_that_hold_it(tmp_path, rng):
     np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), stack)
 
 
+def test_axes_hold_in_other_formats_wherever_they_were(tmp_path, rng):
+    for axes, shape, theirs in (
+        ("YXT", (5, 6, 4), "TYX"),
+        ("TSYX", (2, 3, 5, 6), "TYXS"),
+        ("TZYXS", (2, 2, 5, 6, 3), "TZYXS"),
+    ):
+        array = rng.integers(0, 9999, shape).astype(np.uint16)
+        np.save(tmp_path / "a.npy", array)
+        moved = array.transpose([axes.index(letter) for letter in theirs])
+        for target in (tmp_path / f"{axes}.tif", tmp_path / f"{axes}_.npy"):
+            with open_planes(tmp_path / "a.npy", axes) as planes:
+                planes.suffixes = ()  # as of another kind
+                with writing(planes, target) as write:
+                    for index in range(len(planes)):
+                        write(index, planes.read(index).pixels)
+        with tifffile.TiffFile(tmp_path / f"{axes}.tif") as tiff:
+            assert tiff.series[0].axes == theirs
+            np.testing.assert_array_equal(tiff.asarray(), moved)
+        np.testing.assert_array_equal(np.load(tmp_path / f"{axes}_.npy"), moved)
+
+
+def test_planes_that_differ_do_not_make_an_array(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for pixels in (photo()[..., 0], photo()[:9, :9, 0]):
+            file.write(pixels, metadata=None)
+    with pytest.raises(ImageFileError, match="its planes differ in size or type"):
+        rewritten(tmp_path / "a.tif", tmp_path / "b.npy")
+    assert not (tmp_path / "b.npy").exists()
+
+
+def test_channels_that_a_picture_does_not_hold(tmp_path):
+    pixels = np.dstack([photo(), photo()[..., :1]])
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["unspecified"])
+    with pytest.raises(ImageFileError, match=r"holds gray or RGB, not 4 channels; write a \.tif"):
+        rewritten(tmp_path / "a.tif", tmp_path / "b.png")
+
+
 def test_a_palette_of_colours_in_a_tiff_becomes_rgb_aloud(tmp_path, rng):
     table = (rng.integers(0, 256, (3, 256)) * 257).astype(np.uint16)
     pixels = rng.integers(0, 256, (9, 8)).astype(np.uint8)
