@@ -14,10 +14,10 @@ demo: $(INSTALLED)  ## train on embedded noisy photos, denoise held-out ones (ab
 	$(BIN)/python -m n2n_tf.cli.demo
 
 test: lint  ## lint and the whole test suite
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 quick: lint  ## lint and the tests that take less than about ten seconds each
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 docs: $(INSTALLED)  ## the API reference, from the docstrings, in docs/api/
 	$(BIN)/python docs/api_reference.py
