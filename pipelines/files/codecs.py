@@ -214,12 +214,12 @@ def encode_webp(
     pixels: np.ndarray,
     lossless: bool = True,
     around: Surroundings | None = None,
-    xmp: bytes | None = None,
 ) -> bytes:
-    """Bytes of a WebP with the profile and EXIF of `around`."""
+    """Bytes of a WebP with the profile, EXIF and XMP of `around`."""
     import PIL.Image
 
-    kept = {"icc_profile": around and around.icc, "exif": around and around.exif, "xmp": xmp}
+    around = around or Surroundings()
+    kept = {"icc_profile": around.icc, "exif": around.exif, "xmp": around.xmp}
     file = io.BytesIO()
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     kept = {name: value for name, value in kept.items() if value}

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from n2n_tf.pipelines.files.atomic_files import atomic_file
+from n2n_tf.pipelines.files.exif import WORDS, XMP_TAG, add_directories, tiff_tags, upright_xmp
 from n2n_tf.pipelines.files.image_files import WRITTEN, upright, write_image
 from n2n_tf.pipelines.files.image_limits import ImageFileError
 from n2n_tf.pipelines.files.metadata import upright_exif
@@ -57,9 +58,7 @@ def writing(
 
 @contextlib.contextmanager
 def _writing_picture(planes, target, overwrite):
-    around = planes.surroundings
-    if around.exif:
-        around = dataclasses.replace(around, exif=upright_exif(around.exif))
+    around = _turned(planes)
     _note_lost(planes, around, pathlib.Path(target).suffix.lower())
     opaque = planes.read(0).colours[-1].stop
     if opaque not in (1, 3) or len(planes.read(0).colours) > 1:
@@ -73,61 +72,78 @@ def _writing_picture(planes, target, overwrite):
     yield write
 
 
+def _turned(planes):
+    """`Surroundings` of the planes when they are upright."""
+    around, on_its_side = planes.surroundings, planes.orientation >= 5
+    return dataclasses.replace(
+        around,
+        exif=around.exif and upright_exif(around.exif),
+        per_metre=around.per_metre[::-1] if around.per_metre and on_its_side else around.per_metre,
+        xmp=around.xmp and upright_xmp(around.xmp),
+    )
+
+
 def _note_lost(planes, around, suffix):
-    holds = {
-        ".png": ("icc", "exif", "per_metre"),
-        ".jpg": ("icc", "exif", "per_metre"),
-        ".jpeg": ("icc", "exif", "per_metre"),
-        ".webp": ("icc", "exif"),
-        ".tif": ("icc", "per_metre"),
-        ".tiff": ("icc", "per_metre"),
-    }.get(suffix, ())
-    names = {"icc": "colour profile", "exif": "EXIF", "per_metre": "resolution"}
+    holds = {".webp": ("icc", "exif", "xmp"), ".jp2": (), ".bmp": (), ".npy": ()}
+    names = {"icc": "colour profile", "exif": "EXIF", "per_metre": "resolution", "xmp": "XMP"}
+    holds = holds.get(suffix, tuple(names))
     lost = [text for name, text in names.items() if getattr(around, name) and name not in holds]
     if lost:
         planes.notes.append(f"its {' and '.join(lost)} cannot be kept in a {suffix}")
     if {".fits", ".dcm"} & set(planes.suffixes):
         planes.notes.append(f"its header, with scales and units, is not kept in a {suffix}")
-    if ".tif" in planes.suffixes and suffix not in (".tif", ".tiff"):
-        planes.notes.append(f"tags of TIFF other than profile and resolution end in a {suffix}")
+    if ".tif" in planes.suffixes and _has_more(planes) and suffix not in (".tif", ".tiff"):
+        planes.notes.append(f"its ImageJ, OME or GeoTIFF tags are not kept in a {suffix}")
+
+
+def _has_more(planes):
+    """Whether a TIFF has tags that only a TIFF holds."""
+    page, own = planes.first_page, set(_LASTING) - {*WORDS, XMP_TAG}
+    return page.is_imagej or page.is_ome or any(code in page.tags for code in own)
 
 
 @contextlib.contextmanager
 def _writing_tiff(planes, target, overwrite):
     import tifffile
 
-    around, recoloured = planes.surroundings, planes.recoloured
+    around, recoloured = _turned(planes), planes.recoloured
     if recoloured:
         planes.notes.append("its palette became full colours")
-    _note_lost(planes, around, ".tif")
     size = len(planes) * math.prod(planes.read(0).pixels.shape) * planes.dtype.itemsize
-    with (
-        atomic_file(target, overwrite) as temporary,
-        tifffile.TiffWriter(temporary, bigtiff=size > 3 * 2**30) as file,
-    ):
+    large = size > 3 * 2**30
+    around = dataclasses.replace(around, exif=None) if large else around
+    _note_lost(planes, around, ".tif")
+    tags = tiff_tags(around.exif, around.xmp)
+    if recoloured:
+        tags = [tag for tag in tags if tag[0] not in _LASTING] + _lasting_tags(planes)
 
-        def write(index, pixels):
-            plane = planes.read(index)
-            opaque = plane.colours[-1].stop
-            rgb = plane.colours[0].stop == 3
-            pixels = upright(pixels, planes.orientation)
-            extra = ["unspecified"] * (opaque - (3 if rgb else 1))
-            extra += ["unassalpha"] * (pixels.shape[2] - opaque)
-            file.write(
-                pixels if pixels.shape[2] > 1 else pixels[..., 0],
-                photometric="rgb" if rgb else "minisblack",
-                planarconfig="contig" if pixels.shape[2] > 1 else None,
-                extrasamples=extra or None,
-                compression="deflate",
-                predictor=True,
-                metadata=None,
-                description=None if recoloured or index else _shape_text(planes),
-                iccprofile=around.icc,
-                extratags=_lasting_tags(planes) if recoloured and not index else (),
-                **_resolution(around),
-            )
+    def write(index, pixels):
+        plane = planes.read(index)
+        opaque = plane.colours[-1].stop
+        rgb = plane.colours[0].stop == 3
+        pixels = upright(pixels, planes.orientation)
+        extra = ["unspecified"] * (opaque - (3 if rgb else 1))
+        extra += ["unassalpha"] * (pixels.shape[2] - opaque)
+        file.write(
+            pixels if pixels.shape[2] > 1 else pixels[..., 0],
+            photometric="rgb" if rgb else "minisblack",
+            planarconfig="contig" if pixels.shape[2] > 1 else None,
+            extrasamples=extra or None,
+            compression="deflate",
+            predictor=True,
+            metadata=None,
+            description=None if recoloured or index else _shape_text(planes),
+            software=False,
+            iccprofile=around.icc,
+            extratags=() if index else tags,
+            **_resolution(around),
+        )
 
-        yield write
+    with atomic_file(target, overwrite) as temporary:
+        with tifffile.TiffWriter(temporary, bigtiff=large, byteorder="<") as file:
+            yield write
+        if around.exif:
+            add_directories(temporary, around.exif)
 
 
 def _resolution(around):

@@ -16,6 +16,7 @@ from n2n_tf.pipelines.files.image_limits import jpeg_frame
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 EXIF_START, ICC_START, JFIF_START = b"Exif\0\0", b"ICC_PROFILE\0", b"JFIF\0"
+XMP_START, XMP_TEXT = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp\0"
 LARGEST_PROFILE = 1 << 26  # bytes; a compressed one may claim any size
 _OF_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"sBIT", b"hIST")
 _ORIENTATION = 0x0112
@@ -29,11 +30,13 @@ class Surroundings:
         icc: None or the bytes of a colour profile.
         exif: None or EXIF as a TIFF file, without the "Exif" in front.
         per_metre: None or pixels per metre, (horizontal, vertical).
+        xmp: None or XMP, text in XML.
     """
 
     icc: bytes | None = None
     exif: bytes | None = None
     per_metre: tuple[float, float] | None = None
+    xmp: bytes | None = None
 
 
 def exif_orientation(exif: bytes) -> int:
@@ -117,7 +120,17 @@ def png_surroundings(data: bytes) -> Surroundings:
         packed = profile[profile.find(b"\0") + 2 :]
         icc = _inflated(packed)
     across, down, unit = struct.unpack(">IIB", chunks.get(b"pHYs", bytes(9)).ljust(9, b"\0")[:9])
-    return Surroundings(icc, chunks.get(b"eXIf"), (across, down) if unit == 1 else None)
+    per_metre = (across, down) if unit == 1 else None
+    return Surroundings(icc, chunks.get(b"eXIf"), per_metre, _png_xmp(data))
+
+
+def _png_xmp(data):
+    for name, body in png_chunks(data):
+        if name == b"iTXt" and body.startswith(XMP_TEXT):
+            packed, text = body[len(XMP_TEXT)], body[len(XMP_TEXT) + 2 :]
+            text = text.split(b"\0", 2)[-1]  # behind two texts of the language
+            return _inflated(text) if packed else text
+    return None
 
 
 def _inflated(packed):
@@ -137,6 +150,8 @@ def png_with(encoded: bytes, around: Surroundings) -> bytes:
         chunks.append(_chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))
     if around.exif:
         chunks.append(_chunk(b"eXIf", around.exif))
+    if around.xmp:
+        chunks.append(_chunk(b"iTXt", XMP_TEXT + bytes(4) + around.xmp))
     return _png_with(encoded, chunks)
 
 
@@ -199,10 +214,12 @@ def behind_jpeg(data: bytes) -> bool:
 
 def jpeg_surroundings(data: bytes) -> Surroundings:
     """`Surroundings` of a JPEG."""
-    exif, profile, per_metre = None, [], None
+    exif, profile, per_metre, xmp = None, [], None, None
     for marker, body in jpeg_segments(data):
         if marker == 0xE1 and body.startswith(EXIF_START):
             exif = exif or body[6:]
+        elif marker == 0xE1 and body.startswith(XMP_START):
+            xmp = xmp or body[len(XMP_START) :]
         elif marker == 0xE2 and body.startswith(ICC_START):
             profile.append((body[12:13], body[14:]))
         elif marker == 0xE0 and body.startswith(JFIF_START) and len(body) >= 12:
@@ -210,7 +227,7 @@ def jpeg_surroundings(data: bytes) -> Surroundings:
             metre = {1: 1 / 0.0254, 2: 100}.get(unit)
             per_metre = (across * metre, down * metre) if metre else None
     icc = b"".join(part for _, part in sorted(profile)) or None
-    return Surroundings(icc, exif, per_metre)
+    return Surroundings(icc, exif, per_metre, xmp)
 
 
 def jpeg_with(encoded: bytes, around: Surroundings) -> bytes:
@@ -221,6 +238,8 @@ def jpeg_with(encoded: bytes, around: Surroundings) -> bytes:
         segments += _segment(0xE0, JFIF_START + struct.pack(">HBHHBB", 0x0101, 1, *dots, 0, 0))
     if around.exif and len(around.exif) < 65500:
         segments += _segment(0xE1, EXIF_START + around.exif)
+    if around.xmp and len(around.xmp) < 65500:
+        segments += _segment(0xE1, XMP_START + around.xmp)
     if around.icc:
         size = 65519
         parts = [around.icc[at : at + size] for at in range(0, len(around.icc), size)]

@@ -73,7 +73,9 @@ class PicturePlanes:
         if self._kind == "WebP":
             exif = self._webp_info.get("exif") or b""
             exif = exif.removeprefix(metadata.EXIF_START) or None
-            return Surroundings(self._webp_info.get("icc_profile"), exif)
+            return Surroundings(
+                self._webp_info.get("icc_profile"), exif, xmp=self._webp_info.get("xmp")
+            )
         return Surroundings()
 
     @property
@@ -107,8 +109,7 @@ class PicturePlanes:
         if self._kind == "BMP":
             return codecs.encode_bmp(pixels, data)
         if self._kind == "WebP":
-            lossless, xmp = codecs.webp_without_loss(data), self._webp_info.get("xmp")
-            return codecs.encode_webp(pixels, lossless, self.surroundings, xmp)
+            return codecs.encode_webp(pixels, codecs.webp_without_loss(data), self.surroundings)
         codestream = codecs.encode_jpeg2000(pixels, codecs.jpeg2000_bits(data))
         bare = data.startswith(b"\xff\x4f")
         return codestream if bare else metadata.jp2_surrounded_like(codestream, data)

@@ -20,6 +20,7 @@ import numpy as np
 
 from n2n_tf.pipelines.files import image_limits
 from n2n_tf.pipelines.files.atomic_files import atomic_file
+from n2n_tf.pipelines.files.exif import XMP_TAG, exif_of_tiff
 from n2n_tf.pipelines.files.image_limits import (
     ImageFileError,
     check_tiff_page,
@@ -215,7 +216,14 @@ class TiffPlanes:
         if metre and {"XResolution", "YResolution"} <= set(found):
             pairs = found["XResolution"], found["YResolution"]
             resolution = tuple(metre * over / max(1, under) for over, under in pairs)
-        return Surroundings(bytes(icc) if icc else None, None, resolution)
+        xmp = tags.get(XMP_TAG)
+        xmp = bytes(xmp.value) if xmp and isinstance(xmp.value, bytes) else None
+        return Surroundings(bytes(icc) if icc else None, self._exif(), resolution, xmp)
+
+    def _exif(self):
+        source = self._reopened()
+        with source if self._in_memory else open(source, "rb") as file:
+            return exif_of_tiff(file, self.first_page)
 
     @property
     def orientation(self) -> int:

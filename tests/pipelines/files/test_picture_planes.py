@@ -26,7 +26,19 @@ PROFILE = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("LAB")).tobyte
 def exif(orientation=6):
     made = PIL.Image.Exif()
     made[0x0112], made[0x010F], made[0x0132] = orientation, "Maker", "2026:01:02 03:04:05"
-    return made
+    made[0x8769] = {0x8827: 3200, 0x9003: "2026:01:02 03:04:05", 0x927C: bytes(range(9))}
+    made[0x8825] = {1: "N", 2: (48.0, 8.0, 15.0)}
+    loaded = PIL.Image.Exif()  # Pillow puts only such into a TIFF
+    loaded.load(made.tobytes())
+    return loaded
+
+
+def exif_of(path):
+    """EXIF but for what is about pixels and places in the file, as Pillow reads it."""
+    with PIL.Image.open(path) as image:
+        found = image.getexif()
+        words = {code: found[code] for code in (0x010F, 0x0132)}
+        return words, dict(found.get_ifd(0x8769)), dict(found.get_ifd(0x8825))
 
 
 def photo(size=(60, 40)):
@@ -77,20 +89,36 @@ def test_profile_exif_and_resolution_stay(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix, other", [(".jpg", ".png"), (".png", ".jpg"), (".png", ".tif")])
+@pytest.mark.parametrize(
+    "suffix, other",
+    [(".jpg", ".png"), (".png", ".jpg"), (".png", ".tif"), (".tif", ".jpg"), (".webp", ".tif")],
+)
 def test_between_formats_the_picture_is_turned_upright(tmp_path, suffix, other, orientation):
     path, target = tmp_path / f"a{suffix}", tmp_path / f"b{other}"
-    save(path, icc_profile=PROFILE, exif=exif(orientation), dpi=(254, 254))
+    save(path, icc_profile=PROFILE, exif=exif(orientation), dpi=(254, 127))
     notes = rewritten(path, target)
     with PIL.Image.open(path) as before, PIL.Image.open(target) as after:
         shown = [np.asarray(PIL.ImageOps.exif_transpose(i), int) for i in (before, after)]
         assert after.info["icc_profile"] == PROFILE
-        assert [round(v) for v in after.info["dpi"]] == [254, 254]
-        if other != ".tif":
-            assert after.getexif()[0x0112] == 1 and after.getexif()[0x010F] == "Maker"
+        if suffix != ".webp":
+            dpi = [254, 127] if orientation < 5 else [127, 254]
+            assert [round(v) for v in after.info["dpi"]] == dpi
+        assert after.getexif().get(0x0112, 1) == 1
+    assert exif_of(target) == exif_of(path)
     assert shown[0].shape == shown[1].shape
     assert np.abs(shown[0] - shown[1]).mean() < 3
-    assert notes == (["its EXIF cannot be kept in a .tif"] if other == ".tif" else [])
+    assert notes == []
+
+
+def test_xmp_goes_with_the_picture_and_is_turned_with_it(tmp_path):
+    xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><a tiff:Orientation='6'/></x:xmpmeta>"
+    save(tmp_path / "a.webp", xmp=xmp, exif=exif(6))
+    for source, target in (("a.webp", "b.png"), ("b.png", "c.jpg"), ("c.jpg", "d.tif"),
+                           ("d.tif", "e.webp")):  # fmt: skip
+        assert rewritten(tmp_path / source, tmp_path / target) == []
+    with open_planes(tmp_path / "e.webp") as planes:
+        assert planes.surroundings.xmp == xmp.replace(b"6", b"1")
+    assert exif_of(tmp_path / "e.webp") == exif_of(tmp_path / "a.webp")
 
 
 def test_every_chunk_of_a_png_that_is_not_about_pixels_stays(tmp_path):
