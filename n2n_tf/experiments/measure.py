@@ -110,7 +110,7 @@ def denoiser_of(row: Row, shop: Workshop, report: Callable[[str], None]) -> Imag
     if row.kind == "one_image":
         return lambda noisy: _of_one_image(row.name, noisy, shop.budget, shop.seed)
     if row.kind == "around":
-        inner, steps = Denoiser.load(model_around(row, shop)), steps_of(row, shop.budget)
+        inner, steps = Denoiser.load(model_of(row, shop)), steps_of(row, shop.budget)
         return lambda noisy: noise2vst(inner.network, noisy, steps, inner.bare, seed=shop.seed)
     trained = Denoiser.load(_trained(row, shop, report))
     if row.use == "mean":
@@ -129,15 +129,15 @@ def steps_of(row: Row, budget: Budget) -> int:
     )
 
 
-def model_around(row: Row, shop: Workshop) -> str:
-    """The Gaussian denoiser that a row of the kind "around" is around."""
-    return shop.models.get(row.key, GAUSSIAN_MODEL)
+def model_of(row: Row, shop: Workshop) -> str | None:
+    """The model that a row is given, or is around; None: it trains one, or has none."""
+    return shop.models.get(row.key, GAUSSIAN_MODEL if row.kind == "around" else None)
 
 
 def _trained(row, shop, report):
     """The path of the model that the row is about."""
-    if row.key in shop.models:
-        return shop.models[row.key]
+    if given := model_of(row, shop):
+        return given
     images = shop.raws if row.noise == "none" else shop.photos
     if row.noise == "none" and row.name in COMPANIONS:
         images = PairedMosaics(images.root, COMPANIONS[row.name])

@@ -15,7 +15,7 @@ from n2n_tf.evaluation.protocol import SEED, Result
 from n2n_tf.experiments.measure import (
     Workshop,
     denoiser_of,
-    model_around,
+    model_of,
     recipe_of,
     score,
     score_sidd,
@@ -57,10 +57,12 @@ def run_experiment(
     folder.mkdir(parents=True, exist_ok=True)
     record = _record(name, experiment, shop, sets, folder / ROWS_FILE)
     for row in experiment.rows:
-        if any(_same(done, row) for done in record["rows"]):
+        there = [done for done in record["rows"] if _names(done) == (row.key, row.noise)]
+        if there and there[0].get("model") == model_of(row, shop):
             continue
         report(f"{row.noise}: {row.label}")
-        rows = [*record["rows"], _measured(row, shop, sets, folder, sidd, report)]
+        others = [done for done in record["rows"] if done not in there]
+        rows = [*others, _measured(row, shop, sets, folder, sidd, report)]
         record["rows"] = sorted(rows, key=_planned_place(name))
         write_json(folder / ROWS_FILE, record)
     return record
@@ -70,11 +72,11 @@ def _planned_place(name):
     """The order of the experiment's rows, whatever order they were measured in."""
     planned = EXPERIMENTS[name].rows if name in EXPERIMENTS else ()
     places = {(row.key, row.noise): place for place, row in enumerate(planned)}
-    return lambda entry: places.get((entry["key"], entry["noise"]), len(places))
+    return lambda entry: places.get(_names(entry), len(places))
 
 
-def _same(done, row):
-    return (done["key"], done["noise"]) == (row.key, row.noise) and "missing" not in done
+def _names(entry):
+    return entry["key"], entry["noise"]
 
 
 def _record(name, experiment, shop, sets, path):
@@ -85,12 +87,6 @@ def _record(name, experiment, shop, sets, path):
         "budget": json.loads(json.dumps(dataclasses.asdict(shop.budget))),
         "data": {name: [image for image, _ in images] for name, images in sets.items()},
         "seeds": {"training": shop.seed, "evaluation": SEED},
-        "versions": {
-            "n2n_tf": n2n_tf.__version__,
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        },
         "rows": [],
     }
     if not path.exists():
@@ -99,12 +95,14 @@ def _record(name, experiment, shop, sets, path):
         there = json.loads(path.read_text(encoding="utf-8"))
         rows = there["rows"]
         kept = [there[key] == record[key] for key in ("experiment", "budget", "data", "seeds")]
+        now = _trained_on(shop)
+        kept += [now is None or row.get("trained_on", now) == now for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: is not a record of an experiment; move it away.") from error
     if not all(kept):
         raise ValueError(
-            f"{path}: holds rows of another budget, other data or another seed; give another "
-            "--output, or move it away."
+            f"{path}: holds rows of another budget, other data, other training images or another "
+            "seed; give another --output, or move it away."
         )
     return record | {"rows": [row for row in rows if "missing" not in row]}
 
@@ -112,6 +110,12 @@ def _record(name, experiment, shop, sets, path):
 def _measured(row: Row, shop: Workshop, sets: dict, folder: pathlib.Path, sidd, report) -> dict:
     """One row's entry: its figures on every set, or why it has none."""
     entry = {"key": row.key, "label": row.label, "noise": row.noise, "kind": row.kind}
+    entry["versions"] = {
+        "n2n_tf": n2n_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
     begun = time.perf_counter()
     try:
         denoise = denoiser_of(row, shop, report)
@@ -133,18 +137,25 @@ def _conditions(row: Row, shop: Workshop, seconds: float) -> dict:
     if row.kind == "one_image":
         return {"steps": steps_of(row, shop.budget)}
     if row.kind == "around":
-        return {"steps": steps_of(row, shop.budget), "model": model_around(row, shop)}
+        return {"steps": steps_of(row, shop.budget), "model": model_of(row, shop)}
     if row.kind != "trained":
         return {}
-    if row.key in shop.models:
-        return {"model": shop.models[row.key]}
+    if model_of(row, shop):
+        return {"model": model_of(row, shop)}
     recipe = dataclasses.asdict(recipe_of(row, shop.budget, shop.seed))
     return {
         "steps": steps_of(row, shop.budget),
         "regime": recipe["noise_realization"],
         "recipe": recipe,
+        "trained_on": _trained_on(shop),
         "seconds_training": round(seconds, 1),
     }
+
+
+def _trained_on(shop):
+    """What tells the training images from others; None if there are none."""
+    images = shop.photos if shop.raws is None else shop.raws
+    return images.fingerprint if images is not None else None
 
 
 def _pictures(row: Row, result: Result, folder: pathlib.Path) -> dict:

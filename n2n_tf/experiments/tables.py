@@ -113,9 +113,18 @@ def ceilings(noise: str, sets: list[str]) -> str:
     return "\n".join([*lines, "", f"Source: {known['source']}."])
 
 
+def versions_of(record: dict) -> list[tuple[str, list[str]]]:
+    """Each package with all its versions: rows may have been measured on different days."""
+    versions = {}
+    for row in record["rows"]:
+        for name, version in row.get("versions", {}).items():
+            versions.setdefault(name, {})[version] = None
+    return [(name, list(numbers)) for name, numbers in versions.items()]
+
+
 def conditions(record: dict) -> str:
     """Seeds, versions and images, in one paragraph."""
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    versions = ", ".join(f"{name} {' and '.join(all_)}" for name, all_ in versions_of(record))
     counts = ", ".join(f"{name}: {len(images)}" for name, images in record["data"].items())
     seeds = record["seeds"]
     precision = dict(record["budget"]["recipe"]).get("precision", "float32")

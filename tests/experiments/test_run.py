@@ -11,11 +11,11 @@ from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.evaluation.protocol import SEED, average, evaluate
 from n2n_tf.experiments import measure
 from n2n_tf.experiments import run as run_module
-from n2n_tf.experiments.measure import EPOCHS, Repeated, Workshop, model_around
+from n2n_tf.experiments.measure import EPOCHS, Repeated, Workshop, model_of
 from n2n_tf.experiments.page import page
 from n2n_tf.experiments.plan import BUDGETS, EXPERIMENTS, GAUSSIAN_MODEL, Experiment, Row
 from n2n_tf.experiments.run import run_experiment
-from n2n_tf.experiments.tables import markdown
+from n2n_tf.experiments.tables import markdown, versions_of
 from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, embedded_photo
 from n2n_tf.pipelines.files.image_files import write_image
 from n2n_tf.pipelines.files.image_folder import ImageFolder
@@ -83,6 +83,8 @@ def test_rows_are_measured_once_kept_and_shown(shop, tmp_path):
     assert trained["steps"] == 10 and trained["regime"] == "frozen"
     assert trained["recipe"]["method"] == "neighbor2neighbor"
     assert trained["seconds_training"] > 0
+    assert trained["trained_on"] == shop.photos.fingerprint
+    assert set(tv["versions"]) == {"n2n_tf", "tensorflow", "keras", "numpy"}
     assert json.loads((tmp_path / "out/rows.json").read_text()) == record
 
     again, said = run(TRIAL, shop, tmp_path / "out")
@@ -148,6 +150,13 @@ def test_rows_of_another_budget_or_other_data_are_not_mixed(shop, tmp_path):
     for changed, sets in ((other, SETS), (shop, {"Set14": SETS["Kodak"]})):
         with pytest.raises(ValueError, match=r"rows\.json: holds rows of another budget"):
             run(experiment, changed, tmp_path / "out", sets)
+    record = json.loads((tmp_path / "out/rows.json").read_text())
+    record["rows"][0]["trained_on"] = "other photographs"
+    (tmp_path / "out/rows.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"rows\.json: holds rows of .* other training images"):
+        run(experiment, shop, tmp_path / "out")
+    untrained = dataclasses.replace(shop, photos=None)  # nothing to compare: all rows are there
+    assert run(experiment, untrained, tmp_path / "out")[1] == []
     (tmp_path / "out/rows.json").write_text("[]")
     with pytest.raises(ValueError, match=r"rows\.json: is not a record"):
         run(experiment, shop, tmp_path / "out")
@@ -184,13 +193,25 @@ def test_a_given_model_is_scored_and_not_trained(shop, tmp_path):
     stream = np.random.RandomState(SEED)
     expected = average(evaluate(bare, SETS["Kodak"][:1], parse_noise("gauss25"), stream))
     assert figures["psnr"] == pytest.approx(expected["psnr"], abs=1e-6)
+    # Another model is another row, and one trained is another again.
+    assert run(experiment, given, tmp_path / "out")[1] == []
+    given = dataclasses.replace(given, models={"neighbor2neighbor": "unet_rgb_gauss5_50"})
+    record, said = run(experiment, given, tmp_path / "out")
+    assert [entry["model"] for entry in record["rows"]] == ["unet_rgb_gauss5_50"] and said
+    record, _ = run(experiment, shop, tmp_path / "out")
+    assert [entry.get("model") for entry in record["rows"]] == [None]
+
+
+def test_versions_of_rows_measured_on_different_days_are_all_told():
+    rows = [{"versions": {"keras": "3.1"}}, {"versions": {"keras": "3.2"}}, {}]
+    assert versions_of({"rows": rows}) == [("keras", ["3.1", "3.2"])]
 
 
 def test_a_row_around_a_model_says_which(shop, tmp_path):
     sets = {"Kodak": [("a", embedded_photo(FIRST_SET[0])[:64, :64])]}
     shop = dataclasses.replace(shop, budget=dataclasses.replace(BUDGET, one_image_steps=2))
     around = row("noise2vst", "around", "noise2vst")
-    assert model_around(around, shop) == GAUSSIAN_MODEL
+    assert model_of(around, shop) == GAUSSIAN_MODEL
     shop = dataclasses.replace(shop, models={"noise2vst": "mobile_rgb_gauss5_50"})
     record, _ = run(Experiment("One", (around,)), shop, tmp_path / "out", sets)
     entry = record["rows"][0]
