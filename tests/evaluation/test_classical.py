@@ -61,7 +61,7 @@ def test_the_inverse_of_anscombe_is_unbiased(mean):
 
 
 @pytest.mark.parametrize(
-    ("name", "gain"), [("nlm", 3.0), ("wavelets", 5.0), ("tv", 5.0), ("bm3d", 7.0)]
+    ("name", "gain"), [("nlm", 5.0), ("wavelets", 5.0), ("tv", 5.0), ("bm3d", 7.0)]
 )
 def test_gaussian_noise_is_taken_away(photo, name, gain, rng):
     if not INSTALLED[name]:
