@@ -71,12 +71,23 @@ def decode_jpeg(data: bytes) -> np.ndarray:
 def decode_bmp(data: bytes) -> np.ndarray:
     """-> [H, W] or [H, W, 3 or 4]."""
     check_size(*bmp_size(data))
+    if data[14] == 12:  # OpenCV takes its palette for gray
+        return _decode_old_bmp(data)
     header, _, _, _, bits, compression = struct.unpack_from("<IiiHHI", data.ljust(64, b"\0"), 14)
     if header >= 40 and compression in (3, 6) and bits in (16, 32):
         return _decode_bit_fields(data, header, bits)
     pixels = _decode_opencv(data, opencv().IMREAD_UNCHANGED)
     # Without bit fields the fourth byte of a pixel means nothing.
     return pixels[..., :3] if pixels.ndim == 3 else pixels
+
+
+def _decode_old_bmp(data):
+    """A BMP of OS/2."""
+    import PIL.Image
+
+    with PIL.Image.open(io.BytesIO(data)) as image:
+        pixels = np.array(image.convert("RGB"))
+    return pixels[..., 0] if (pixels == pixels[..., :1]).all() else pixels
 
 
 def _decode_bit_fields(data, header, bits):

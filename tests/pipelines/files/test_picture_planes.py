@@ -230,6 +230,21 @@ def test_a_bmp_with_transparency_keeps_its_colours(tmp_path):
         np.testing.assert_array_equal(np.asarray(image), pixels)
 
 
+def test_the_palette_of_an_old_bmp_is_read(tmp_path, rng):
+    table = rng.integers(0, 256, (256, 3)).astype(np.uint8)
+    numbers = rng.integers(0, 256, (6, 8)).astype(np.uint8)
+    start = 14 + 12 + 768
+    header = struct.pack("<2sIHHIIHHHH", b"BM", start + 48, 0, 0, start, 12, 8, 6, 1, 8)
+    for colours in (table, np.repeat(table[:, :1], 3, axis=1)):
+        data = header + colours[:, ::-1].tobytes() + numbers[::-1].tobytes()
+        (tmp_path / "a.bmp").write_bytes(data)
+        with open_planes(tmp_path / "a.bmp") as planes:
+            pixels = planes.read(0).pixels
+        np.testing.assert_array_equal(pixels, colours[numbers][..., : pixels.shape[2]])
+        assert pixels.shape[2] == (3 if colours is table else 1)
+    assert "its palette became full colours" not in planes.notes
+
+
 def test_what_a_picture_loses_is_said(tmp_path):
     few = PIL.Image.fromarray(photo()).convert("1")
     colours = PIL.Image.fromarray(photo()).quantize(16)
