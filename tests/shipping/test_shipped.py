@@ -414,8 +414,8 @@ def test_units_do_not_matter_to_a_shipped_model(engine):
     np.testing.assert_allclose((denoise(counts) - 3000.0) / 20, result, atol=0.3)
 
 
-@pytest.mark.parametrize("sigma", [0.5, 1.5])
-def test_a_picture_with_hardly_any_noise_keeps_its_detail(run, tmp_path, rng, sigma):
+@pytest.mark.parametrize(("sigma", "least_gain"), [(0.5, -0.05), (1.5, 1.0)])
+def test_a_picture_with_hardly_any_noise_keeps_its_detail(run, tmp_path, rng, sigma, least_gain):
     clean = data.chelsea()[:192, :192]
     noisy = np.uint8(np.clip(np.round(clean + rng.normal(0, sigma, clean.shape)), 0, 255))
     write_image(tmp_path / "noisy.png", noisy)
@@ -424,5 +424,5 @@ def test_a_picture_with_hardly_any_noise_keeps_its_detail(run, tmp_path, rng, si
         ended = run("denoise", *flags, tmp_path / "noisy.png", "-o", tmp_path / f"{name}.png")
         assert ended.status == 0
         found[name] = psnr(clean, read_image(tmp_path / f"{name}.png").pixels, 255)
-    assert found["kept"] > found["plain"] + 0.2
-    assert found["kept"] > psnr(clean, noisy, 255) - 0.05
+    assert found["kept"] > found["plain"]
+    assert found["kept"] > psnr(clean, noisy, 255) + least_gain
