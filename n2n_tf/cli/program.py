@@ -112,8 +112,8 @@ def expected_errors() -> tuple[type[BaseException], ...]:
 
 def error_text(error: BaseException) -> str:
     """One line for the user."""
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError) or not isinstance(error, ValueError | OSError):
         return "not enough memory; a smaller tile or batch needs less."
     return str(error)

@@ -17,6 +17,7 @@ import programs
 import pytest
 import tifffile
 
+from n2n_tf.cli import program
 from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.networks.unet import unet
 from n2n_tf.pipelines.files.image_files import read_image, write_image
@@ -453,6 +454,14 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path):
     assert len(results) - int(counted[1]) in (0, 1), out
     for path in results:
         assert path.name[0] != "." and pixels_of(path).shape == noisy.shape
+
+
+def test_a_full_disk_is_told_in_words():
+    full = OSError(28, "No space left on device")
+    assert program.error_text(full) == "No space left on device"
+    full.filename = "a.npy"
+    assert program.error_text(full) == "a.npy: No space left on device"
+    assert program.error_text(OSError("of its own words")) == "of its own words"
 
 
 def test_a_program_that_is_ended_leaves_nothing_half_written(tmp_path):
