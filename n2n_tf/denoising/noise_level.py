@@ -4,7 +4,13 @@ import dataclasses
 
 import numpy as np
 
-from n2n_tf.denoising.flat_blocks import BLOCK, block_pixels, measure, noise_alone
+from n2n_tf.denoising.flat_blocks import (
+    BLOCK,
+    block_pixels,
+    measure,
+    noise_alone,
+    white_variance,
+)
 from n2n_tf.denoising.noise_line import LEAST_BLOCKS, SPARSE, SPIKE, best_line, floor_line
 
 ROUNDING = 0.45  # deviation in steps of an integer type that rounding alone explains
@@ -14,6 +20,7 @@ _ALIKE = 1.5  # by how much deviations of channels differ at most that have one 
 # A quantile of blocks' energies, what it is in noise of variance 1, and the least that it is there.
 _SMOOTHEST = 0.003, 0.356, 0.8
 _BLOCKS_TO_HOLD = 3000  # for this quantile
+_WHITE = 0.7  # share of the noise, at least, that is white if all of it may be
 _MANY_PHOTONS = 20  # from which on noise is close to normal
 # What is called flat, and how much the line is then trusted; the last ones where detail that other
 # channels have too has been taken off.
@@ -143,6 +150,8 @@ def _of_plane(plane, pixels, varied, step, alone, blocks, own):
     if len(pixels) == 0:
         return _of_differences(plane)
     estimate = _held(_of_blocks(pixels, varied, step, alone, blocks, own), blocks, pixels[varied])
+    if alone:
+        estimate = _white(estimate, blocks, pixels[varied])
     levels = np.quantile(pixels[::SPARSE], (0.01, 0.99))
     least = ROUNDING if plane.dtype.kind in "ui" else 0.0
     least = max(least, NOTHING * (pixels.max() - pixels.min()))
@@ -183,6 +192,33 @@ def _held(estimate, blocks, pixels):
     """
     if estimate.nothing or estimate.correlation:
         return estimate
+    variance, usable = _usable(estimate, blocks, pixels)
+    if usable.sum() < _BLOCKS_TO_HOLD:
+        return estimate
+    quantile, white, least = _SMOOTHEST
+    share = np.quantile(blocks.high[usable] / variance[usable], quantile) / white
+    if share > least:
+        return estimate
+    return estimate.scaled(share**0.5)
+
+
+def _white(estimate, blocks, pixels):
+    """An estimate, or as much of it as is white: texture without flat places is not.
+
+    Where channels cannot be compared, nothing else tells it from noise.
+    """
+    if estimate.nothing or estimate.correlation:
+        return estimate
+    variance, usable = _usable(estimate, blocks, pixels)
+    if usable.sum() < _BLOCKS_TO_HOLD:
+        return estimate
+    chosen, white = white_variance(blocks.only(usable), pixels[usable])
+    share = white / variance[usable][chosen].mean()
+    return estimate if share > _WHITE else estimate.scaled(share**0.5)
+
+
+def _usable(estimate, blocks, pixels):
+    """The variance expected in blocks, and which ones hold noise close to normal, not clipped."""
     (gain,), (read,) = estimate.gain, estimate.read
     variance = gain * blocks.level + read
     usable = (variance > 0) & (variance > _MANY_PHOTONS * gain**2)
@@ -190,13 +226,7 @@ def _held(estimate, blocks, pixels):
         at_end = pixels == end
         if at_end.mean() > SPIKE:
             usable &= ~at_end.any(1)
-    if usable.sum() < _BLOCKS_TO_HOLD:
-        return estimate
-    quantile, white, least = _SMOOTHEST
-    share = np.quantile(blocks.high[usable] / variance[usable], quantile) / white
-    if share > least:
-        return estimate
-    return dataclasses.replace(estimate, gain=(share * gain,), read=(share * read,))
+    return variance, usable
 
 
 def _of_few_values(pixels, constant, flat):

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from skimage import data
 
 from n2n_tf import estimate_noise
+from n2n_tf.denoising.flat_blocks import block_pixels, measure, white_variance
 from n2n_tf.denoising.noise_level import NoiseEstimate
 
 
@@ -193,3 +195,18 @@ def test_no_tensorflow_is_imported():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1, 2, 5])
+@pytest.mark.parametrize("contrast", [0, 40])
+def test_of_texture_only_what_is_white_is_noise(random, sigma, contrast):
+    texture = contrast * cv2.GaussianBlur(random.normal(0, 1, (256, 256)), (0, 0), 0.8)
+    noisy = 120 + texture + random.normal(0, sigma, texture.shape)
+    pixels, _ = block_pixels(noisy[..., None])
+    blocks = measure(pixels, np.ones(pixels.shape[:2], bool))[0][0][0]
+    chosen, white = white_variance(blocks, pixels[0])
+    assert 0 <= white < 1.15 * sigma**2
+    if contrast:
+        assert blocks.high[chosen].mean() > sigma**2
+    else:
+        assert white > 0.85 * sigma**2
