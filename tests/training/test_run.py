@@ -289,7 +289,7 @@ def test_a_training_that_continues_does_not_start_again(uninterrupted, photos, t
 
 
 def test_a_model_that_does_not_fit_is_refused_by_name(uninterrupted, photos, tmp_path):
-    with pytest.raises(TrainingError, match=r"whole0: a run cannot start .*another width"):
+    with pytest.raises(TrainingError, match=r"whole\d+: a run cannot start .*another width"):
         started_from(tmp_path, photos, uninterrupted, features=5)
     assert not (tmp_path / "new/run.json").exists()
 
