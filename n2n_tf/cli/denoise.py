@@ -45,7 +45,6 @@ import sys
 import threading
 import time
 
-import tqdm
 from absl import app, flags
 
 from n2n_tf.cli import program
@@ -266,7 +265,7 @@ def _adapt(model_for, sources):
         steps = ADAPT.value
         made = adapt(denoiser, found.kept, steps, progress=lambda each: program.progress_bar(each))
         verdict = "kept" if made.kept else "no better: the model stays as it was"
-        tqdm.tqdm.write(
+        program.say(
             f"Adapted in {steps} steps on {len(found.kept)} squares: held-out loss "
             f"{made.before:.4g} -> {made.after:.4g}, {verdict}."
         )
@@ -298,7 +297,7 @@ def _denoise_all(model_for, pairs, naming, summary, report, law):
     def tell(pair):
         megapixels, notes, seconds, told, looks = finished.pop(pair)
         if notes:
-            tqdm.tqdm.write(f"{pair[0]}: {'; '.join(notes)}.", file=sys.stderr)
+            program.say(f"{pair[0]}: {'; '.join(notes)}.", file=sys.stderr)
         for look in looks:
             report.add(*look)
         summary.done(*pair, megapixels, notes, seconds)
@@ -356,7 +355,7 @@ def _model_for():
     from n2n_tf.denoising.denoiser import Denoiser
     from n2n_tf.model_files.shipped import DEFAULTS
 
-    say = functools.cache(tqdm.tqdm.write)  # once
+    say = functools.cache(program.say)  # once
 
     lock = threading.RLock()
 
@@ -372,7 +371,7 @@ def _model_for():
     @_once(lock)
     def default(kind):
         denoise = load(DEFAULTS[kind])
-        tqdm.tqdm.write(
+        program.say(
             f"{DEFAULTS[kind]}: the shipped model for {kind} images, trained with noise "
             f"{denoise.info.noise}; --model chooses another."
         )

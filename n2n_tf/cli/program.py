@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from absl import app, flags
 
@@ -125,6 +125,13 @@ def progress_bar(iterable: Iterable | None = None, **arguments: Any) -> tqdm.tqd
 
     interval = 0.1 if sys.stderr.isatty() else 20
     return tqdm.tqdm(iterable, dynamic_ncols=True, mininterval=interval, **arguments)
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Prints a line, to the standard output if no file is given, above what bars there are."""
+    import tqdm
+
+    tqdm.tqdm.write(text, file=file)
 
 
 def import_tensorflow() -> None:

@@ -59,16 +59,16 @@ def block_pixels(planes: np.ndarray) -> tuple[np.ndarray, int]:
     """Evenly chosen, overlapping blocks of an image [H, W, channels].
 
     Returns:
-        float64 [channels, blocks, 64], and the step in pixels from block to block.
+        [channels, blocks, 64] of the image's dtype, and the step in pixels from block to block.
     """
     if min(planes.shape[:2]) < BLOCK:
-        return np.empty((planes.shape[2], 0, BLOCK**2)), 1
+        return np.empty((planes.shape[2], 0, BLOCK**2), planes.dtype), 1
     view = np.lib.stride_tricks.sliding_window_view(planes, (BLOCK, BLOCK), axis=(0, 1))
     step = 1
     while (view.shape[0] // step) * (view.shape[1] // step) > MOST_BLOCKS:
         step += 2 if step > 1 else 1  # odd beyond 2, so that JPEG's grid is met at all its phases
     chosen = np.moveaxis(view[::step, ::step], 2, 0)
-    return chosen.reshape(planes.shape[2], -1, BLOCK**2).astype(np.float64), step
+    return chosen.reshape(planes.shape[2], -1, BLOCK**2), step
 
 
 def measure(
@@ -77,18 +77,24 @@ def measure(
     """Splits blocks into frequencies.
 
     Args:
-        pixels: float64 [channels, blocks, 64].
+        pixels: [channels, blocks, 64], any numeric dtype.
         varied: bool [channels, blocks]: finite and of more than one value. The others get zeros.
 
     Returns:
         of each channel `Blocks` as they are, and without the detail that the channels share; and
         bool [channels], whether a channel shares its noise with others.
     """
-    pixels = np.where(varied[..., None], pixels, 0.0)
-    level = pixels.mean(2, keepdims=True)
-    centred = pixels - level
-    unit = np.maximum(np.abs(centred).max((1, 2), keepdims=True, initial=0), 1e-300)
-    centred = (centred / unit).astype(np.float32)
+    level = np.empty((*varied.shape, 1))
+    centred = np.empty(pixels.shape, np.float32)
+    unit = np.empty((len(pixels), 1, 1))
+    for c, channel in enumerate(pixels):
+        channel = channel.astype(np.float64)
+        channel[~varied[c]] = 0
+        level[c] = channel.mean(1, keepdims=True)
+        channel -= level[c]
+        unit[c] = max(channel.max(initial=0), -channel.min(initial=0), 1e-300)
+        channel /= unit[c]
+        centred[c] = channel
     bands = [centred @ basis for basis in _bases()]
     energies = [np.einsum("cnk,cnk->cn", band, band) / band.shape[2] for band in bands]
     own, shared = energies, np.zeros(len(pixels), bool)
@@ -199,15 +205,24 @@ def before_clipping(
         were clipped.
     """
     mean, variance, added = _clipped_normal()
-    deviation = np.sqrt(np.maximum(np.polyval(line, blocks.level), 1e-300))
+    gain, read = line
+    deviation = np.sqrt(np.maximum(gain * blocks.level + read, 1e-300))
     level, factor = blocks.level, np.ones_like(blocks.level)
     for end, sign in zip(ends, (1, -1), strict=True):
         if end is not None:
             distance = sign * (blocks.level - end) / deviation
-            level = level - sign * deviation * np.interp(distance, mean, added)
-            factor = factor * np.interp(distance, mean, variance)
+            level = level - sign * deviation * _looked_up(distance, mean, added)
+            factor = factor * _looked_up(distance, mean, variance)
             factor[distance < _HALF_CLIPPED] = np.nan
     return level, factor
+
+
+def _looked_up(places, at, values):
+    """`np.interp`, where most of the places are beyond the end of the table."""
+    found = np.full(places.shape, values[-1])
+    within = places < at[-1]
+    found[within] = np.interp(places[within], at, values)
+    return found
 
 
 def _masks():

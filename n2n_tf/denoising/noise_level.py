@@ -152,9 +152,9 @@ def _of_plane(plane, pixels, varied, step, alone, blocks, own):
     estimate = _held(_of_blocks(pixels, varied, step, alone, blocks, own), blocks, pixels[varied])
     if alone:
         estimate = _white(estimate, blocks, pixels[varied])
-    levels = np.quantile(pixels[::SPARSE], (0.01, 0.99))
+    levels = np.quantile(pixels[::SPARSE].astype(np.float64), (0.01, 0.99))
     least = ROUNDING if plane.dtype.kind in "ui" else 0.0
-    least = max(least, NOTHING * (pixels.max() - pixels.min()))
+    least = max(least, NOTHING * (float(pixels.max()) - float(pixels.min())))
     return estimate if estimate.deviation(levels).max() > least else _NONE
 
 

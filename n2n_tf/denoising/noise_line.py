@@ -44,7 +44,7 @@ def best_line(
 
     Args:
         blocks: `Blocks`.
-        pixels: float64 [blocks, 64], of constant blocks too.
+        pixels: [blocks, 64], of constant blocks too.
         flatness: energy of a flat block's low frequencies at most, in variances.
         overlap: in how many blocks a pixel is; so many count as one.
 
@@ -57,7 +57,7 @@ def best_line(
     spikes = [np.mean(pixels == end) > SPIKE for end in ends]
     high_end = ends[1] if spikes[1] else None
     start = floor_line(blocks)
-    base = np.quantile(pixels[::SPARSE], 0.001)
+    base = np.quantile(pixels[::SPARSE].astype(np.float64), 0.001)
     line = _line(blocks, start, (None, high_end), flatness, base, overlap)
     if spikes[0]:  # noise that was clipped there, or counts of which many are zero?
         clipped = _line(blocks, start, (ends[0], high_end), flatness, base, overlap)
@@ -94,7 +94,7 @@ def _line(blocks, start, ends, flatness, base, overlap):
     if line is None:
         return None
     misfit = _misfit(blocks, used, line, ends)
-    middle = 0.0, np.polyval(line, np.median(blocks.level[used]))
+    middle = 0.0, _variance(line, np.median(blocks.level[used]))
     flat, count = _fit(blocks, middle, ends, flatness, gain_is_zero=True)
     few = len(used) < _LEAST_FOR_GAIN * overlap
     if few and flat is None:
@@ -111,10 +111,15 @@ def _line(blocks, start, ends, flatness, base, overlap):
         if few or not (photons or both):
             return Line(*flat, len(count), other)
     if through is not None:
-        impossible = np.polyval(line, np.quantile(blocks.level, 0.001)) < 0
+        impossible = _variance(line, np.quantile(blocks.level, 0.001)) < 0
         if impossible or likely[1] > likely[2] - _FOR_OFFSET:
             return Line(*through, len(through_count), _misfit(blocks, used, through, ends))
     return Line(*line, len(used), misfit)
+
+
+def _variance(line, level):
+    gain, read = line
+    return gain * level + read
 
 
 def _fit(blocks, line, ends, flatness, gain_is_zero=False, zero_at=None):
@@ -122,11 +127,12 @@ def _fit(blocks, line, ends, flatness, gain_is_zero=False, zero_at=None):
     flat = None
     for _ in range(_TURNS):
         level, factor = before_clipping(blocks, line, ends)
-        variance = np.maximum(np.polyval(line, level), 0)
+        variance = np.maximum(_variance(line, level), 0)
         flat = np.flatnonzero((variance > 0) & (blocks.low <= flatness * variance * factor))
         if len(flat) < LEAST_BLOCKS:
             return None, None
         energy, weight = blocks.high[flat] / factor[flat], variance[flat] ** -2
+        before = line
         if gain_is_zero:
             line = 0.0, energy.mean()
         elif zero_at is not None:
@@ -134,6 +140,8 @@ def _fit(blocks, line, ends, flatness, gain_is_zero=False, zero_at=None):
         else:
             mean, value = (np.average(values, weights=weight) for values in (level[flat], energy))
             line = _line_from(level[flat], energy, weight, mean, value)
+        if line == before:  # and would stay so
+            break
     return line, flat
 
 
@@ -147,7 +155,7 @@ def _line_from(level, energy, weight, at, value):
 def _likelihood(blocks, used, line, ends):
     """Log-likelihood of the energies of blocks, `HIGH` degrees of freedom each, less a constant."""
     level, factor = before_clipping(blocks, line, ends)
-    expected = np.maximum(np.polyval(line, level), 0) * factor
+    expected = np.maximum(_variance(line, level), 0) * factor
     seen = np.isfinite(expected[used])
     expected, found = expected[used][seen], blocks.high[used][seen]
     expected = np.maximum(expected, 1e-6 * abs(found.mean()) + 1e-300)
@@ -157,7 +165,7 @@ def _likelihood(blocks, used, line, ends):
 def _misfit(blocks, used, line, ends):
     """How far these blocks' variances, averaged over ranges of level, are off: mean |log ratio|."""
     level, factor = before_clipping(blocks, line, ends)
-    expected = np.maximum(np.polyval(line, level), 0) * factor
+    expected = np.maximum(_variance(line, level), 0) * factor
     used = used[np.isfinite(expected[used])]
     if len(used) == 0:
         return np.inf

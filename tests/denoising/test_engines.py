@@ -171,18 +171,44 @@ def test_no_gpu_is_looked_for_where_there_is_none(monkeypatch):
     assert not engines._gpu_there(before_keras=None)
 
 
-def test_a_denoise_imports_no_tensorflow(tmp_path):
-    from n2n_tf.pipelines.files.image_files import write_image
-
-    write_image(tmp_path / "photo.png", np.uint8(255 * NOISY))
+def _imported(*words):
+    """What n2n-denoise says, and the modules that it imports."""
     code = (
         "import sys; from n2n_tf.cli import denoise\n"
         "try:\n    denoise.run()\nfinally:\n    print(*sorted(sys.modules), file=sys.stderr)"
     )
-    paths = [str(tmp_path / "photo.png"), "-o", str(tmp_path / "out.png")]
-    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True)
-    assert done.stdout.startswith("Run by LiteRT"), done.stderr[-2000:]
-    assert "1 of 1 image denoised" in done.stdout
+    words = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout, set(done.stderr.split())
+
+
+@pytest.fixture
+def photo(tmp_path):
+    from n2n_tf.pipelines.files.image_files import write_image
+
+    write_image(tmp_path / "photo.png", np.uint8(255 * NOISY))
+    return tmp_path / "photo.png"
+
+
+def test_a_denoise_imports_no_tensorflow(photo, tmp_path):
+    said, imported = _imported(photo, "-o", tmp_path / "out.png")
+    assert said.startswith("Run by LiteRT")
+    assert "1 of 1 image denoised" in said
     heavy = {"tensorflow", "keras", "scipy", "skimage", "h5py", "tensorboard", "matplotlib"}
     heavy |= {"rawpy", "filelock"}  # of raws
-    assert not heavy & set(done.stderr.split())
+    assert not heavy & imported
+
+
+@pytest.mark.parametrize(
+    "asked, heavy",
+    [
+        ("--list_models", {"numpy", "cv2", "tqdm", "keras"}),
+        ("--help", {"numpy", "cv2", "tqdm", "keras"}),
+        ("--estimate", {"ai_edge_litert", "tqdm", "keras", "scipy", "rawpy"}),
+    ],
+)
+def test_what_needs_no_network_imports_little(asked, heavy, photo):
+    said, imported = _imported(asked, photo)
+    assert said and "n2n_tf.cli.denoise" in imported
+    assert not heavy & imported

@@ -210,3 +210,13 @@ def test_of_texture_only_what_is_white_is_noise(random, sigma, contrast):
         assert blocks.high[chosen].mean() > sigma**2
     else:
         assert white > 0.85 * sigma**2
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64, np.float16])
+def test_the_type_of_the_pixels_plays_no_part(dtype):
+    random = np.random.default_rng(0)
+    ramp = np.linspace(0, 100, 256)[:, None, None] + np.zeros((256, 256, 3))
+    noisy = np.clip(np.rint(ramp + random.normal(0, 9, ramp.shape)), 0, 127)
+    if np.dtype(dtype).kind != "u":
+        noisy[0, 0] = -128
+    assert estimate_noise(noisy.astype(dtype)) == estimate_noise(noisy)
