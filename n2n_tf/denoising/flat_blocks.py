@@ -55,20 +55,20 @@ class Blocks:
         return Blocks(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
 
 
-def block_pixels(planes: np.ndarray) -> tuple[np.ndarray, int]:
+def block_pixels(planes: np.ndarray) -> tuple[np.ndarray, float]:
     """Evenly chosen, overlapping blocks of an image [H, W, channels].
 
     Returns:
-        [channels, blocks, 64] of the image's dtype, and the step in pixels from block to block.
+        [channels, blocks, 64] of the image's dtype, and how many blocks a pixel is in on average.
     """
     if min(planes.shape[:2]) < BLOCK:
-        return np.empty((planes.shape[2], 0, BLOCK**2), planes.dtype), 1
+        return np.empty((planes.shape[2], 0, BLOCK**2), planes.dtype), 1.0
     view = np.lib.stride_tricks.sliding_window_view(planes, (BLOCK, BLOCK), axis=(0, 1))
-    step = 1
-    while (view.shape[0] // step) * (view.shape[1] // step) > MOST_BLOCKS:
-        step += 2 if step > 1 else 1  # odd beyond 2, so that JPEG's grid is met at all its phases
-    chosen = np.moveaxis(view[::step, ::step], 2, 0)
-    return chosen.reshape(planes.shape[2], -1, BLOCK**2), step
+    down, right = 1, 1  # odd steps, so that a grid of 2 or 8 pixels is met at all its phases
+    while (view.shape[0] // down) * (view.shape[1] // right) > MOST_BLOCKS:
+        down, right = (down + 2, right) if down == right else (down, down)
+    chosen = np.moveaxis(view[::down, ::right], 2, 0)
+    return chosen.reshape(planes.shape[2], -1, BLOCK**2), BLOCK**2 / (down * right)
 
 
 def measure(

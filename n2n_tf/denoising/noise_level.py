@@ -4,13 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from n2n_tf.denoising.flat_blocks import (
-    BLOCK,
-    block_pixels,
-    measure,
-    noise_alone,
-    white_variance,
-)
+from n2n_tf.denoising.flat_blocks import block_pixels, measure, noise_alone, white_variance
 from n2n_tf.denoising.noise_line import LEAST_BLOCKS, SPARSE, SPIKE, best_line, floor_line
 
 ROUNDING = 0.45  # deviation in steps of an integer type that rounding alone explains
@@ -21,6 +15,7 @@ _ALIKE = 1.5  # by how much deviations of channels differ at most that have one 
 _SMOOTHEST = 0.003, 0.356, 0.8
 _BLOCKS_TO_HOLD = 3000  # for this quantile
 _WHITE = 0.7  # share of the noise, at least, that is white if all of it may be
+_DARKEST = 0.001  # share of the pixels; of all, as few blocks lie at the border, which may be black
 _MANY_PHOTONS = 20  # from which on noise is close to normal
 # What is called flat, and how much the line is then trusted; the last ones where detail that other
 # channels have too has been taken off.
@@ -130,14 +125,14 @@ def _alike(found, planes):
 
 def _of_planes(planes):
     """The estimate of each of some channels that may show one scene."""
-    pixels, step = block_pixels(planes)
+    pixels, overlap = block_pixels(planes)
     finite = np.isfinite(pixels).all(2)
     varied = finite & (pixels != pixels[..., :1]).any(2)
     found = []
     split, shared = measure(pixels, varied)
     for c, both in enumerate(split):
         blocks, own = (each.only(varied[c]) for each in both)
-        kept = pixels[c][finite[c]], varied[c][finite[c]], step, len(pixels) == 1
+        kept = pixels[c][finite[c]], varied[c][finite[c]], overlap, len(pixels) == 1
         one = _of_plane(planes[..., c], *kept, blocks, own)
         found.append(dataclasses.replace(one, shared=bool(shared[c]) and not one.nothing))
     return found
@@ -146,10 +141,12 @@ def _of_planes(planes):
 _NONE = NoiseEstimate((0.0,), (0.0,))
 
 
-def _of_plane(plane, pixels, varied, step, alone, blocks, own):
+def _of_plane(plane, pixels, varied, overlap, alone, blocks, own):
     if len(pixels) == 0:
         return _of_differences(plane)
-    estimate = _held(_of_blocks(pixels, varied, step, alone, blocks, own), blocks, pixels[varied])
+    base = np.quantile(plane[np.isfinite(plane)].astype(np.float64), _DARKEST)
+    found = _of_blocks(pixels, varied, overlap, alone, base, blocks, own)
+    estimate = _held(found, blocks, pixels[varied])
     if alone:
         estimate = _white(estimate, blocks, pixels[varied])
     levels = np.quantile(pixels[::SPARSE].astype(np.float64), (0.01, 0.99))
@@ -158,7 +155,7 @@ def _of_plane(plane, pixels, varied, step, alone, blocks, own):
     return estimate if estimate.deviation(levels).max() > least else _NONE
 
 
-def _of_blocks(pixels, varied, step, alone, blocks, own):
+def _of_blocks(pixels, varied, overlap, alone, base, blocks, own):
     """The estimate from `pixels`, the energies of whose `varied` blocks are given."""
     constant = pixels[~varied, 0]
     if len(own.level) < LEAST_BLOCKS:
@@ -168,12 +165,12 @@ def _of_blocks(pixels, varied, step, alone, blocks, own):
         return NoiseEstimate((0.0,), (read,), 0.0, 0.1, ("the picture is very small",))
     correlation, blocks = noise_alone(blocks, own, alone)
     for flatness, trust in _FLATNESS[:2] if alone else _FLATNESS:
-        line = best_line(blocks, pixels, flatness, (BLOCK / step) ** 2)
-        enough = LEAST_BLOCKS if alone else LEAST_BLOCKS * (BLOCK / step) ** 2
+        line = best_line(blocks, pixels, flatness, base, overlap)
+        enough = LEAST_BLOCKS if alone else LEAST_BLOCKS * overlap
         if line is not None and line.blocks >= enough:
             if _of_few_values(pixels, constant, line.blocks):
                 return _NONE
-            seen = line.blocks * min(1.0, (step / BLOCK) ** 2)  # blocks overlap
+            seen = line.blocks / max(1.0, overlap)
             trust *= seen / (seen + 10)
             return NoiseEstimate((line.gain,), (line.read,), correlation, trust)
     if _of_few_values(pixels, constant, 0):

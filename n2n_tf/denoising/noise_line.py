@@ -38,7 +38,7 @@ class Line:
 
 
 def best_line(
-    blocks: Blocks, pixels: np.ndarray, flatness: float, overlap: float = 1.0
+    blocks: Blocks, pixels: np.ndarray, flatness: float, base: float, overlap: float = 1.0
 ) -> Line | None:
     """Fits a line to the flat blocks of a channel.
 
@@ -46,6 +46,7 @@ def best_line(
         blocks: `Blocks`.
         pixels: [blocks, 64], of constant blocks too.
         flatness: energy of a flat block's low frequencies at most, in variances.
+        base: level at which there is no noise if all of it is that of photons.
         overlap: in how many blocks a pixel is; so many count as one.
 
     Returns:
@@ -57,7 +58,6 @@ def best_line(
     spikes = [np.mean(pixels == end) > SPIKE for end in ends]
     high_end = ends[1] if spikes[1] else None
     start = floor_line(blocks)
-    base = np.quantile(pixels[::SPARSE].astype(np.float64), 0.001)
     line = _line(blocks, start, (None, high_end), flatness, base, overlap)
     if spikes[0]:  # noise that was clipped there, or counts of which many are zero?
         clipped = _line(blocks, start, (ends[0], high_end), flatness, base, overlap)
