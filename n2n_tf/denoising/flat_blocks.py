@@ -19,6 +19,7 @@ BLOCK = 8  # side in pixels
 MOST_BLOCKS = 30_000  # looked at in each channel
 CORRELATED = 0.58  # whiteness below which noise is correlated; white noise of 2/255 has 0.62 to 1
 _OWN_CORRELATED = 0.25  # the same of what a channel does not share with others
+_OWN_ENOUGH = 0.3  # the least share of the flattest blocks' energy that tells this
 _TEXTURE = 0.55  # spread of the flattest blocks' energies, from which on they hold texture
 _FALL = 0.25  # high / middle energy of the texture that is left in the flattest blocks
 _BANDS = (1, 4), (5, 7), (9, 14)  # row + column of the frequencies that are low, middle, high
@@ -133,7 +134,9 @@ def noise_alone(blocks: Blocks, own: Blocks, alone: bool) -> tuple[float, Blocks
         middle = blocks.middle[chosen]
         correlated = middle.std() < _TEXTURE * middle.mean()
     else:
-        correlated = own.high[chosen].sum() < _OWN_CORRELATED * own.middle[chosen].sum()
+        high, middle = own.high[chosen].sum(), own.middle[chosen].sum()
+        correlated = high < _OWN_CORRELATED * middle
+        correlated &= middle > _OWN_ENOUGH * blocks.middle[chosen].sum()
     if ratio >= CORRELATED or not correlated:
         high = (own.high - _FALL * own.middle) / (1 - _FALL)
         return 0.0, dataclasses.replace(blocks, high=high)

@@ -132,7 +132,8 @@ def _of_planes(planes):
     split, shared = measure(pixels, varied)
     for c, both in enumerate(split):
         blocks, own = (each.only(varied[c]) for each in both)
-        kept = pixels[c][finite[c]], varied[c][finite[c]], overlap, len(pixels) == 1
+        alone = bool(shared[c]) or len(pixels) == 1  # what others show tells nothing of its noise
+        kept = pixels[c][finite[c]], varied[c][finite[c]], overlap, alone
         one = _of_plane(planes[..., c], *kept, blocks, own)
         found.append(dataclasses.replace(one, shared=bool(shared[c]) and not one.nothing))
     return found

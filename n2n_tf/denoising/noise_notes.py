@@ -50,7 +50,7 @@ def notes_on(reports: Iterable[tuple[NoiseEstimate, float]]) -> list[str]:
     laws = [law for law, _ in reports]
     noisy = [law for law in laws if not law.nothing]
     if laws and not noisy:
-        return ["seems to be without noise and stays as it is"]
+        return ["seems to be without noise and stays as it is; otherwise give --noise"]
     notes = []
     if len(noisy) < len(laws):
         notes.append(f"{len(laws) - len(noisy)} of {len(laws)} planes seem to be without noise")

@@ -10,8 +10,12 @@ import numpy as np
 
 _SIMILAR = 0.02  # correlation of two channels from which on they share something
 _MOST = 2.0  # by how much a ratio of factors g may differ from that of all energy
-_SHARED_NOISE = 0.1, 0.85  # own share of the energy, and high / middle energy: noise is shared;
-_WHITE = 0.92  # and so it is where this is the high / middle energy of what is shared
+# A channel's own share of the high energy, below which its noise is shared if no more is known;
+_HARDLY_ANY = 0.02
+_LITTLE = 0.1  # below which it is if
+_WHITE = 0.85  # the high / middle energy is that of white noise, or
+_FALL = 0.25  # the own high / middle energy is lower, as colours of half the resolution have it.
+_SHARED_WHITE = 0.92  # It is shared, too, where this is the high / middle energy of what is shared.
 _ONE_NOISE = 0.5  # own share of the energy, below which channels have one noise
 
 
@@ -27,7 +31,7 @@ def own_energies(
 
     Returns:
         like `energies`; a block's may be below 0. They are as they were in channels that share
-        white noise, as those of a gray picture in false colours do, or after a colour matrix.
+        noise, as those of a gray picture in false colours or of most JPEG files do.
         And bool [channels], which of them have hardly any noise of their own.
     """
     if not usable.any():
@@ -36,11 +40,12 @@ def own_energies(
     flat = np.flatnonzero(usable)
     flat = flat[np.argsort(total[flat], kind="stable")[: max(200, len(flat) // 20)]]
     own = [_own(*band, flat) for band in zip(bands, energies, strict=True)]
-    share, white = _SHARED_NOISE
     middle, high = (energy[:, flat].mean(1) for energy in energies[1:])
     own_middle, own_high = (energy[:, flat].mean(1) for energy in own[1:])
-    shared = (own_high < share * high) & (high > white * middle)
-    shared |= high - own_high > _WHITE * (middle - own_middle)
+    shared = (high > _WHITE * middle) | (own_high < _FALL * own_middle)
+    shared &= own_high < _LITTLE * high
+    shared |= own_high < _HARDLY_ANY * high
+    shared |= high - own_high > _SHARED_WHITE * (middle - own_middle)
     own = [np.where(shared[:, None], *pair) for pair in zip(energies, own, strict=True)]
     return own, shared & (own_high < _ONE_NOISE * high)
 

@@ -30,7 +30,9 @@ def test_what_is_as_it_should_be_needs_no_words():
 
 def test_each_thing_is_said_once_for_all_planes():
     none = NoiseEstimate((0.0,), (0.0,))
-    assert notes_on([(none, 0.0)]) == ["seems to be without noise and stays as it is"]
+    assert notes_on([(none, 0.0)]) == [
+        "seems to be without noise and stays as it is; otherwise give --noise"
+    ]
     guess = NoiseEstimate((0.0,), (9.0,), 0.4, 0.1, ("it is small",))
     notes = notes_on([(guess, 0.9), (guess, 0.9), (none, 0.0)])
     assert notes[:2] == ["1 of 3 planes seem to be without noise", "it is small"]

@@ -27,9 +27,9 @@ def noisy(clean, sigma=10, channels=3):
     return np.uint8((clean + noise).round().clip(0, 255))
 
 
-def jpeg(pixels, subsampling):
+def jpeg(pixels, subsampling, quality=95):
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "jpeg", quality=95, subsampling=subsampling)
+    Image.fromarray(pixels).save(file, "jpeg", quality=quality, subsampling=subsampling)
     return np.array(Image.open(file))
 
 
@@ -57,7 +57,27 @@ def test_a_gray_picture_of_three_channels_is_denoised_as_gray(clean, denoise):
     np.testing.assert_array_equal(result, Denoiser.load(DEFAULTS["gray"])(gray).repeat(3, 2))
 
 
+def test_the_noise_of_a_jpeg_without_flat_places_is_told():
+    photo = data.coffee()[:256, :384]
+    texture = np.uint8(np.clip(photo / 2.0 + data.gravel()[:256, :384, None] / 2.0, 0, 255))
+    for sigma in (12, 25):
+        law = estimate_noise(jpeg(noisy(texture, sigma), "4:2:0"))
+        luminance = sigma * np.linalg.norm([0.299, 0.587, 0.114])
+        assert law.deviation(120.0) == pytest.approx(luminance, rel=0.3)
+
+
+@pytest.mark.parametrize("quality", [80, 90])
+def test_a_clean_jpeg_has_hardly_any_noise(quality):
+    for photo in (data.coffee(), data.astronaut(), data.chelsea()):
+        law = estimate_noise(jpeg(photo, "4:2:0", quality))
+        assert law.deviation(np.median(photo, axis=(0, 1))).max() < 2
+
+
 def test_units_do_not_matter(clean, denoise):
     picture = np.float32(jpeg(noisy(clean), "4:2:0"))
+    other = picture / 1024 - 7  # exact in float32
+    assert estimate_noise(other).deviation(0) == pytest.approx(
+        estimate_noise(picture).deviation(7168) / 1024
+    )
     result = denoise(picture)
-    np.testing.assert_allclose(denoise(1e-3 * picture - 7), 1e-3 * result - 7, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(denoise(other), result / 1024 - 7, rtol=0, atol=2e-5)
