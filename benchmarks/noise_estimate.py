@@ -5,14 +5,15 @@
 takes every EVERY-th image, as a gray one if told so. Errors are those of all channels of all
 images. Gaussian noise: of the standard deviation at the median level, in 255ths; photon noise: of
 the gain, in per cent. PSNR: of the denoised image less that of the noisy one, by the shipped model
-for the image's channels. `n2n-evaluate --estimate` gives the four noises of the paper through the
-same path.
+for the image's channels, for weak noise and for JPEG files of noisy images. `n2n-evaluate
+--estimate` gives the four noises of the paper through the same path.
 """
 
 import pathlib
 import sys
 import time
 
+import cv2
 import numpy as np
 
 from n2n_tf import Denoiser, estimate_noise
@@ -23,6 +24,8 @@ from n2n_tf.pipelines.files.image_files import list_images, read_image
 GAUSS = 0.5, 1, 2, 5, 10, 25, 50
 PHOTONS = 5, 10, 30, 100, 1000
 WEAK = 0.5, 1, 2, 3
+JPEG = 80, 90, 95  # quality
+BEFORE_JPEG = 0, 3, 6, 12, 25
 SIDE = 256  # pixels of the middle that is denoised
 
 
@@ -59,7 +62,16 @@ def main(folder, every=1, gray=""):
             f"| {within} of {len(errors)} within {bound:g}{unit} |"
         )
     print(f"{1e6 * seconds / pixels:.2f} CPU seconds per megapixel")
-    weak_noise(images)
+    middles = [middle(image) for image in images]
+    denoise = Denoiser.load(DEFAULTS["RGB" if images[0].shape[2] == 3 else "gray"])
+    print("\n| noise | dB gained, mean | least |\n| --- | --- | --- |")
+    for sigma in WEAK:
+        pairs = [(clean, weak(clean, sigma, number)) for number, clean in enumerate(middles)]
+        gained(f"gauss{sigma}", denoise, pairs)
+    for quality in JPEG:
+        for sigma in BEFORE_JPEG:
+            pairs = [(clean, jpeg(clean, sigma, quality, n)) for n, clean in enumerate(middles)]
+            gained(f"gauss{sigma}, then JPEG {quality}", denoise, pairs)
 
 
 def made_noisy(clean, sigma, photons, seed):
@@ -70,18 +82,31 @@ def made_noisy(clean, sigma, photons, seed):
     return random.poisson(clean / 255 * photons) / photons * 255
 
 
-def weak_noise(images):
-    """Prints what denoising does to the middles of images with hardly any noise."""
-    denoise = Denoiser.load(DEFAULTS["RGB" if images[0].shape[2] == 3 else "gray"])
-    print("\n| noise | dB gained, mean | least |\n| --- | --- | --- |")
-    for sigma in WEAK:
-        gained = []
-        for number, image in enumerate(images):
-            top, left = ((side - SIDE) // 2 if side > SIDE else 0 for side in image.shape[:2])
-            clean = image[top : top + SIDE, left : left + SIDE]
-            noisy = np.float32(made_noisy(clean, sigma, None, number))
-            gained.append(psnr(clean, denoise(noisy), 255) - psnr(clean, noisy, 255))
-        print(f"| gauss{sigma} | {np.mean(gained):+.2f} | {min(gained):+.2f} |")
+def middle(image):
+    """Its middle of SIDE x SIDE pixels at most."""
+    top, left = ((side - SIDE) // 2 if side > SIDE else 0 for side in image.shape[:2])
+    return image[top : top + SIDE, left : left + SIDE]
+
+
+def weak(clean, sigma, seed):
+    """With noise, as float32."""
+    return np.float32(made_noisy(clean, sigma, None, seed))
+
+
+def jpeg(clean, sigma, quality, seed):
+    """With noise, as a JPEG file of uint8 whose colours have half the resolution."""
+    noise = np.random.default_rng(seed).normal(0, sigma, clean.shape)
+    pixels = np.uint8((clean + noise).round().clip(0, 255))
+    _, file = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    kind = cv2.IMREAD_COLOR if clean.shape[2] == 3 else cv2.IMREAD_GRAYSCALE
+    read = cv2.imdecode(file, kind).reshape(clean.shape)
+    return np.ascontiguousarray(read[..., ::-1])
+
+
+def gained(name, denoise, pairs):
+    """Prints what denoising does to images (clean, noisy)."""
+    gains = [psnr(c, denoise(noisy), 255) - psnr(c, noisy, 255) for c, noisy in pairs]
+    print(f"| {name} | {np.mean(gains):+.2f} | {min(gains):+.2f} |")
 
 
 if __name__ == "__main__":

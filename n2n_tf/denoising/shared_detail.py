@@ -10,9 +10,9 @@ import numpy as np
 
 _SIMILAR = 0.02  # correlation of two channels from which on they share something
 _MOST = 2.0  # by how much a ratio of factors g may differ from that of all energy
-# A channel's own share of the high energy, below which its noise is shared if no more is known;
-_HARDLY_ANY = 0.02
-_LITTLE = 0.1  # below which it is if
+_HARDLY_ANY = 0.02, 0.5  # own share of the high energy, and own high / middle energy: noise is
+# shared if this holds in all channels, or if a channel's own share is
+_LITTLE = 0.1  # at most and
 _WHITE = 0.85  # the high / middle energy is that of white noise, or
 _FALL = 0.25  # the own high / middle energy is lower, as colours of half the resolution have it.
 _SHARED_WHITE = 0.92  # It is shared, too, where this is the high / middle energy of what is shared.
@@ -44,7 +44,8 @@ def own_energies(
     own_middle, own_high = (energy[:, flat].mean(1) for energy in own[1:])
     shared = (high > _WHITE * middle) | (own_high < _FALL * own_middle)
     shared &= own_high < _LITTLE * high
-    shared |= own_high < _HARDLY_ANY * high
+    share, fall = _HARDLY_ANY
+    shared |= np.all((own_high < share * high) & (own_high < fall * own_middle))
     shared |= high - own_high > _SHARED_WHITE * (middle - own_middle)
     own = [np.where(shared[:, None], *pair) for pair in zip(energies, own, strict=True)]
     return own, shared & (own_high < _ONE_NOISE * high)
