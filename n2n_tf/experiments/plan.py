@@ -170,7 +170,7 @@ def compared(noise: str) -> tuple[Row, ...]:
         Row("tv", "total variation (scikit-image)", noise, "classical", "tv"),
         Row("deep_image_prior", "Deep image prior", noise, "one_image", "deep_image_prior"),
         Row("self2self", "Self2Self", noise, "one_image", "self2self"),
-        Row("noise2vst", f"Noise2VST around {GAUSSIAN_MODEL}", noise, "around", "noise2vst"),
+        Row("noise2vst", "Noise2VST", noise, "around", "noise2vst"),
         _trained("noise2void", "Noise2Void", noise, "noise2void"),
         _trained("laine19_mu", "Laine19-mu", noise, "laine19", "mean", network="blind_spot_unet"),
         _trained("laine19_pme", "Laine19-pme", noise, "laine19", network="blind_spot_unet"),

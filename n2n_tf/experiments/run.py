@@ -109,7 +109,9 @@ def _record(name, experiment, shop, sets, path):
 
 def _measured(row: Row, shop: Workshop, sets: dict, folder: pathlib.Path, sidd, report) -> dict:
     """One row's entry: its figures on every set, or why it has none."""
-    entry = {"key": row.key, "label": row.label, "noise": row.noise, "kind": row.kind}
+    model = model_of(row, shop)
+    label = f"{row.label} ({model})" if model else row.label
+    entry = {"key": row.key, "label": label, "noise": row.noise, "kind": row.kind}
     entry["versions"] = {
         "n2n_tf": n2n_tf.__version__,
         "tensorflow": tf.__version__,

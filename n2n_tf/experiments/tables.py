@@ -45,7 +45,8 @@ def caption(record: dict) -> str:
     if any(row["kind"] == "one_image" for row in record["rows"]):
         short = ", too few to denoise" if budget["one_image_steps"] < ENOUGH_ALONE else ""
         alone = f" Networks trained anew on each image had {budget['one_image_steps']:,}{short}."
-    few = f" Only the first {images} images of each set are scored." if images else ""
+    first = "image of each set is" if images == 1 else f"{images} images of each set are"
+    few = f" Only the first {first} scored." if images else ""
     return (
         f"PSNR in dB / SSIM. {caption_of(budget['steps'])}{few} Every trained method had "
         f"{budget['steps']:,} steps; networks are {width} features wide.{alone} The paper's "

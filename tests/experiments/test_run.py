@@ -91,7 +91,7 @@ def test_rows_are_measured_once_kept_and_shown(shop, tmp_path):
     assert again == record and said == []  # nothing was measured again
 
     text = markdown(record, TRIAL)
-    assert "Too small to mean anything" in text
+    assert "Too small to mean anything" in text and "Only the first image of each" in text
     figures = trained["sets"]["Kodak"]
     line = next(line for line in text.splitlines() if line.startswith("| Neighbor2neighbor"))
     assert [cell.strip() for cell in line.split("|")[2:4]] == [
@@ -216,6 +216,7 @@ def test_a_row_around_a_model_says_which(shop, tmp_path):
     record, _ = run(Experiment("One", (around,)), shop, tmp_path / "out", sets)
     entry = record["rows"][0]
     assert (entry["model"], entry["steps"]) == ("mobile_rgb_gauss5_50", 2)
+    assert entry["label"] == "Noise2vst (mobile_rgb_gauss5_50)"
     assert np.isfinite(entry["sets"]["Kodak"]["psnr"])
 
 
