@@ -86,6 +86,7 @@ PLACES = {
     "Kodak": "r0k.us/graphics/kodak (24 PNG files)",
     "BSD300": "github.com/TaoHuang2018/Neighbor2Neighbor, folder validation/BSD300",
     "Set14": "github.com/TaoHuang2018/Neighbor2Neighbor, folder validation/Set14",
+    "SIDD": "www.eecs.yorku.ca/~kamel/sidd",
 }
 
 
@@ -95,6 +96,7 @@ def main(arguments: list[str]) -> int:
 
     if len(arguments) != 1 or arguments[0] not in EXPERIMENTS:
         given = f"Unknown experiment {arguments[0]!r}" if arguments else "No experiment"
+        given = "One experiment at a time" if len(arguments) > 1 else given
         raise app.UsageError(f"{given}: name one of {', '.join(EXPERIMENTS)}")
     name = arguments[0]
     experiment, budget = chosen_rows(EXPERIMENTS[name]), chosen_budget()
@@ -192,29 +194,39 @@ def check_folders(experiment: Experiment, models: dict[str, str]) -> None:
         ValueError: naming the flag, and the page or command.
     """
     sidd = any(row.noise == "none" for row in experiment.rows)
-    if sidd and not SIDD_DIR.value:
-        raise ValueError(
-            "--sidd_dir: must name the folder of ValidationNoisyBlocksRaw.mat and "
-            "ValidationGtBlocksRaw.mat, from www.eecs.yorku.ca/~kamel/sidd."
-        )
-    if not sidd and not DATA_DIR.value:
-        pages = "; ".join(f"{name}: {PLACES[name]}" for name in experiment.sets)
-        raise ValueError(f"--data_dir: must name a folder to score on. {pages}.")
-    names = [pathlib.Path(path).resolve().name for path in DATA_DIR.value or []]
-    for path, name in zip(DATA_DIR.value or [], names, strict=True):
-        if names.count(name) > 1:
-            raise ValueError(f"--data_dir={path}: two folders are called {name}.")
-        if not pathlib.Path(path).is_dir():
-            place = f" {name}: {PLACES[name]}." if name in PLACES else ""
-            raise ValueError(f"--data_dir={path}: no such folder.{place}")
-    if not TRAIN_DIR.value and _to_be_trained(experiment, models):
+    if sidd:
+        for file in ("ValidationNoisyBlocksRaw.mat", "ValidationGtBlocksRaw.mat"):
+            if not SIDD_DIR.value or not (pathlib.Path(SIDD_DIR.value) / file).is_file():
+                raise ValueError(
+                    "--sidd_dir: must name the folder of ValidationNoisyBlocksRaw.mat and "
+                    f"ValidationGtBlocksRaw.mat, from {PLACES['SIDD']}."
+                )
+    else:
+        _check_data_dirs(experiment)
+    if _to_be_trained(experiment, models):
         what = (
             "the folder that 'n2n-sidd prepare' writes"
             if sidd
             else "a folder of clean photographs (the paper's: 50,000 of ImageNet's validation set, "
             "www.image-net.org)"
         )
-        raise ValueError(f"--train_dir: must name {what}.")
+        if not TRAIN_DIR.value:
+            raise ValueError(f"--train_dir: must name {what}.")
+        if not pathlib.Path(TRAIN_DIR.value).is_dir():
+            raise ValueError(f"--train_dir={TRAIN_DIR.value}: no such folder. It is {what}.")
+
+
+def _check_data_dirs(experiment):
+    if not DATA_DIR.value:
+        pages = "; ".join(f"{name}: {PLACES[name]}" for name in experiment.sets)
+        raise ValueError(f"--data_dir: must name a folder to score on. {pages}.")
+    names = [pathlib.Path(path).resolve().name for path in DATA_DIR.value]
+    for path, name in zip(DATA_DIR.value, names, strict=True):
+        if names.count(name) > 1:
+            raise ValueError(f"--data_dir={path}: two folders are called {name}.")
+        if not pathlib.Path(path).is_dir():
+            place = f" {name}: {PLACES[name]}." if name in PLACES else ""
+            raise ValueError(f"--data_dir={path}: no such folder.{place}")
 
 
 def _to_be_trained(experiment, models):

@@ -15,7 +15,7 @@ from n2n_tf.pipelines.sidd import files
 CASES = {
     "no experiment": ([], "No experiment: name one of table1, table2, table3"),
     "unknown": (["table9"], "Unknown experiment 'table9': name one of table1, table2"),
-    "two": (["table1", "table3"], "name one of"),
+    "two": (["table1", "table3"], "One experiment at a time: name one of"),
     "budget": (
         ["table1", "--budget=huge"],
         "--budget=huge: there are smoke, minutes, hours, paper",
@@ -29,7 +29,7 @@ CASES = {
         "--data_dir=x/Kodak: no such folder. Kodak: r0",
     ),
     "no sidd": (["table2"], "--sidd_dir: must name the folder of ValidationNoisyBlocksRaw.mat"),
-    "no sub-images": (["table2", "--sidd_dir=x"], "the folder that 'n2n-sidd prepare' writes"),
+    "no blocks": (["table2", "--sidd_dir=x"], "Raw.mat, from www.eecs.yorku.ca/~kamel/sidd."),
     "steps": (["table1", "--steps=3"], "--steps=3"),
 }
 
@@ -67,6 +67,13 @@ def test_nothing_to_train_on_is_told_before_anything_begins(capsys, monkeypatch,
     ended = run(capsys, monkeypatch, "experiment", "table3", "--data_dir=Kodak")
     assert (ended.status, ended.err.count("\n")) == (1, 1)
     assert "--train_dir: must name a folder of clean photographs" in ended.err
+    ended = run(capsys, monkeypatch, "experiment", "table3", "--data_dir=Kodak", "--train_dir=x")
+    assert (ended.status, ended.err.count("\n")) == (1, 1)
+    assert "--train_dir=x: no such folder. It is a folder of clean photographs" in ended.err
+    for name in ("Noisy", "Gt"):
+        (tmp_path / f"Validation{name}BlocksRaw.mat").touch()
+    ended = run(capsys, monkeypatch, "experiment", "table2", "--sidd_dir=.")
+    assert "--train_dir: must name the folder that 'n2n-sidd prepare' writes" in ended.err
 
 
 @pytest.mark.slow
