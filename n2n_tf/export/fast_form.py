@@ -18,7 +18,7 @@ from n2n_tf.export.measure import measure
 from n2n_tf.export.sample_images import calibration_arguments
 from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.keras_file import as_float32
-from n2n_tf.model_files.litert_conversion import converted
+from n2n_tf.model_files.litert_conversion import converted, told
 from n2n_tf.model_files.litert_form import write_form
 from n2n_tf.model_files.load import load_model
 from n2n_tf.model_files.tflite_domain import CALIBRATED
@@ -75,7 +75,4 @@ def main(source: str, target: str, precision: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (ModelError, OSError) as error:
-        sys.exit(str(error))
+    told(main, sys.argv[1:])

@@ -28,10 +28,13 @@ def open_tflite(
         callable, float32 [1, height, width, channels] -> the same shape.
 
     Raises:
-        ModelError: if it is none of our exports, or cannot be run.
-        ImportError: if LiteRT is not installed, as on systems that it does not exist for.
+        ModelError: if it is none of our exports, or cannot be run; if LiteRT does not start or is
+            not installed, as on systems that it does not exist for.
     """
-    from ai_edge_litert.interpreter import Interpreter
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ModelError(f"LiteRT does not start ({first_line(error)}).") from error
 
     sides = info.tile or (info.size_multiple, info.size_multiple)
     given = {"model_path": str(path)} if content is None else {"model_content": content}

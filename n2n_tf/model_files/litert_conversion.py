@@ -10,6 +10,7 @@ a transposed convolution only of a fixed size.
 """
 
 import pathlib
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from n2n_tf.model_files.info import ModelError, ModelInfo
+from n2n_tf.model_files.info import ModelError, ModelInfo, first_line
 from n2n_tf.model_files.litert import SIGNATURE, open_tflite
 from n2n_tf.model_files.litert_form import write_form
 from n2n_tf.model_files.load import load_model
@@ -151,8 +152,14 @@ def main(source: str, target: str, precision: str = "float32") -> None:
     write_form(pathlib.Path(target), graph, loaded.info, pathlib.Path(source))
 
 
-if __name__ == "__main__":
+def told(program: Callable[..., None], arguments: list[str]) -> None:
+    """Runs a conversion that ends, if it fails, with one line that says why."""
     try:
-        main(*sys.argv[1:])
-    except (ModelError, OSError) as error:
-        sys.exit(str(error))
+        program(*arguments)
+    except Exception as error:  # TensorFlow's converter raises many types, with pages of text
+        lacking = re.search(r"^(?:Custom|Flex) ops: (.+)$", str(error), re.MULTILINE)
+        sys.exit(f"LiteRT has no {lacking[1]}" if lacking else first_line(error))
+
+
+if __name__ == "__main__":
+    told(main, sys.argv[1:])

@@ -130,7 +130,8 @@ def make_form(source: pathlib.Path, precision: str = "float32") -> Form:
     form = find_form(source, precision)
     if done.returncode or form is None:
         said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise FormError(f"the conversion failed ({said[-1][:200].rstrip('.')})")
+        why = said[-1][:200].rstrip(".")
+        raise FormError(f"the conversion failed ({why}); the engine keras spares the attempt")
     return form
 
 

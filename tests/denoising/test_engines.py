@@ -1,6 +1,7 @@
 """Engines: LiteRT gives Keras's numbers, is made once, and where it cannot be, Keras is said."""
 
 import json
+import re
 import subprocess
 import sys
 import types
@@ -126,6 +127,50 @@ def test_without_litert_keras_runs_and_says_why(folder, monkeypatch):
     assert np.array_equal(denoise(NOISY), expected)
     with pytest.raises(ModelError, match=r"model: cannot be run with LiteRT: the conversion"):
         Denoiser.load(folder, engine="litert")
+
+
+def test_a_litert_that_does_not_start_leaves_the_work_to_keras(folder, monkeypatch):
+    """As on a processor, or with libraries, that it was not made for."""
+    convert(folder)
+    expected = Denoiser.load(folder, engine="keras")(NOISY)
+
+    def unsuited(*arguments, **more):
+        raise RuntimeError("XNNPACK delegate failed to initialize")
+
+    for broken, said in (
+        (types.ModuleType("interpreter"), r"Keras: LiteRT does not start \(cannot import"),
+        (types.SimpleNamespace(Interpreter=unsuited), r"\(XNNPACK delegate failed to initialize\)"),
+    ):
+        monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", broken)
+        with pytest.warns(UserWarning, match="run with Keras, not with LiteRT") as warned:
+            denoise = Denoiser.load(folder)
+        assert len(warned) == 1
+        assert re.search(said, denoise.engine)
+        assert np.array_equal(denoise(NOISY), expected)
+        with pytest.raises(ModelError, match="cannot be run with LiteRT"):
+            Denoiser.load(folder, engine="litert")
+        with pytest.raises(ModelError, match=r"LiteRT does not start|XNNPACK delegate"):
+            Denoiser.load(folder / "network.tflite")
+
+
+@pytest.mark.parametrize(
+    "raised, said",
+    [
+        (
+            RuntimeError("MLIR.<unknown>:0: \nCustom ops: Erfinv\nDetails: ..."),
+            "LiteRT has no Erfinv",
+        ),
+        (ValueError("One line.\nAnother."), "One line"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_a_conversion_that_fails_says_why_in_one_line(raised, said):
+    def fails(source):
+        raise raised
+
+    with pytest.raises(SystemExit) as ended:
+        litert_conversion.told(fails, ["network.keras"])
+    assert ended.value.code == said
 
 
 def test_a_folder_that_cannot_be_written_to(folder, tmp_path, monkeypatch):
