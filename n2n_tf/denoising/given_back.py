@@ -41,9 +41,15 @@ def share_given_back(
     Returns:
         float32 [H, W, channels] in [0, 1].
     """
-    energy = np.maximum(mean_energy((noisy - denoised) / np.float32(level)), 1e-6)
-    of_noise = np.minimum(noise_taken, ENERGY_OF_NOISE) / energy.mean(-1, keepdims=True)
-    return 1 - np.minimum(np.minimum(of_noise, MOST / np.sqrt(energy)), 1)
+    share = noisy - denoised
+    share /= np.float32(level)
+    share = mean_energy(share)
+    np.maximum(share, 1e-6, out=share)
+    of_noise = np.minimum(noise_taken, ENERGY_OF_NOISE) / share.mean(-1, keepdims=True)
+    # Where they lie: 1 - min(of_noise, MOST / sqrt(energy), 1).
+    np.divide(MOST, np.sqrt(share, out=share), out=share)
+    np.minimum(np.minimum(of_noise, share, out=share), 1, out=share)
+    return np.subtract(1, share, out=share)
 
 
 def noise_taken(

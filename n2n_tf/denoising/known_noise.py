@@ -106,11 +106,12 @@ class Stages:
         """Whether the noise is so weak that a network's errors are the larger evil."""
         return self.scale.share < WEAK
 
-    def before(self, image: np.ndarray) -> Before:
-        """Array [H, W, channels] -> `Before`."""
+    def before(self, image: np.ndarray, scaled: np.ndarray | None = None) -> Before:
+        """Array [H, W, channels] -> `Before`; `scaled`: the image scaled, if it is known."""
         unusable = ~np.isfinite(image)
         usable = filled_in(np.asarray(image, np.float32), unusable)
-        scaled = self.scale.apply(usable)
+        if scaled is None or unusable.any():
+            scaled = self.scale.apply(usable)
         hidden = unusable | hot_pixels(scaled, self.scale.level)
         return Before(filled_in(usable, hidden), hidden, filled_in(scaled, hidden))
 
@@ -148,4 +149,4 @@ class Stages:
         laws = zip(self.estimate.gain, self.estimate.read, strict=True)
         silent = np.array([not gain and read <= 0 for gain, read in laws])
         same = before.hidden | silent | constant_areas(before.usable) | (kept == scaled)
-        return np.where(same, image, result).astype(np.float32), share
+        return np.where(same, image, result).astype(np.float32, copy=False), share

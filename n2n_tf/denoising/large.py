@@ -19,7 +19,8 @@ from n2n_tf.denoising.tiling import Tile, Tiling, denoise_tiled, denoised_rows, 
 SAMPLES = 16_000_000  # of a picture that is large
 REACH = 64  # pixels, of the filters before the network
 BEHIND = 64  # and more than that of those behind it, with 24 for `finish`
-ROWS = 64  # done at a time
+ROWS = 64  # prepared at a time
+FINISHED = 192  # rows finished at a time: those around them are computed again for the next
 _BAND = 64  # rows of a sample
 
 
@@ -134,7 +135,7 @@ def denoise_large(
         seen.append((row, band))
         ready = height if end == height else max(done, end - BEHIND)
         while done < ready:
-            bottom = min(ready, done + ROWS)
+            bottom = min(ready, done + FINISHED)
             around = slice(max(0, done - BEHIND), min(bottom + BEHIND, end))
             result, share = finished(around, _rows(seen, around))
             inside = slice(done - around.start, bottom - around.start)
@@ -159,22 +160,38 @@ class _Prepared:
         self._image, self._stages, self._first, self._end = image, stages, 0, 0
         kinds = Before(usable=np.float32, hidden=bool, scaled=np.float32)
         self._kept = [np.empty((0, *image.shape[1:]), kind) for kind in kinds]
+        self._scaled = np.empty((0, *image.shape[1:]), np.float32)  # of the rows around the last
 
     def rows(self, rows, least=0):
         """`Before` of these rows; none above `least` will be asked for again."""
-        while self._end < rows.stop:
-            self._add(least)
+        if self._end < rows.stop:
+            self._grow(-(-rows.stop // ROWS) * ROWS, least)
         inside = slice(rows.start - self._first, rows.stop - self._first)
         return Before(*(part[inside] for part in self._kept))
 
-    def _add(self, least):
-        top, bottom = self._end, min(len(self._image), self._end + ROWS)
-        around = slice(max(0, top - REACH), bottom + REACH)
-        before = self._stages.before(np.float32(self._image[around]))
-        new, over = slice(top - around.start, bottom - around.start), max(0, least - self._first)
-        for i, part in enumerate(before):  # one by one: each old array goes before the next
-            self._kept[i] = np.concatenate([self._kept[i][over:], part[new]])
-        self._end, self._first = bottom, bottom - len(self._kept[0])
+    def _grow(self, end, least):
+        """Prepares the rows before `end`."""
+        over = min(max(0, least - self._first), len(self._kept[0]))
+        held, end = len(self._kept[0]) - over, min(end, len(self._image))
+        for i, part in enumerate(self._kept):  # one by one: each old array goes before the next
+            self._kept[i] = np.empty((held + end - self._end, *part.shape[1:]), part.dtype)
+            self._kept[i][:held] = part[over:]
+        self._first += over
+        while self._end < end:
+            top, bottom = self._end, min(end, self._end + ROWS)
+            new = slice(top - max(0, top - REACH), bottom - max(0, top - REACH))
+            for part, rows in zip(self._kept, self._before(top, bottom), strict=True):
+                part[top - self._first : bottom - self._first] = rows[new]
+            self._end = bottom
+
+    def _before(self, top, bottom):
+        """`Before` of rows and of those around them, each of which is scaled once."""
+        first, last = max(0, top - REACH), min(len(self._image), bottom + REACH)
+        image = np.float32(self._image[first:last])
+        known = min(last, top + REACH) - first if top else 0
+        scaled = self._stages.scale.apply(image[known:])
+        self._scaled = np.concatenate([self._scaled[len(self._scaled) - known :], scaled])
+        return self._stages.before(image, self._scaled)
 
 
 def _nudges_at(stages, channels):

@@ -103,10 +103,11 @@ def normalise_mosaic(mosaic: np.ndarray, black: Sequence[float], white: float) -
         float32 `[H, W]`.
     """
     values = mosaic.astype(np.float32)
-    for position, level in enumerate(black):
-        cell = values[position // 2 :: 2, position % 2 :: 2]
-        cell -= np.float32(level)
-        cell /= np.float32(white - level)
+    levels, columns = np.reshape(np.float64(black), (2, 2)), np.arange(values.shape[1]) % 2
+    for row in (0, 1):  # whole rows, which is faster than every second pixel of them
+        cells = values[row::2]
+        cells -= np.float32(levels[row])[columns]
+        cells /= np.float32(white - levels[row])[columns]
     return values
 
 
