@@ -12,6 +12,7 @@ from typing import Any
 
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.files.conversions import RESULTS
+from n2n_tf.pipelines.files.dicom_planes import START, START_AT
 from n2n_tf.pipelines.files.image_files import SUFFIXES, list_images
 from n2n_tf.pipelines.files.listing import files_below
 from n2n_tf.pipelines.raw import RAW_SUFFIXES
@@ -46,13 +47,15 @@ class Naming:
     def name(self, file: pathlib.Path, root: pathlib.Path, with_kind: bool = False) -> pathlib.Path:
         """Name of a result below the output folder; `with_kind` makes a_jpg.png of a.jpg."""
         relative = file.relative_to(root)
+        if file.suffix and _is_dicom(file):  # named by a number with dots
+            relative = relative.with_name(f"{relative.name}.dcm")
         suffix = relative.suffix
         if self.is_raw(file):
             suffix = ".dng"
         elif self.output_format:
             suffix = f".{self.output_format}"
         suffix = _INSTEAD.get(suffix.lower(), suffix)
-        kind = f"_{relative.suffix[1:].lower()}" if with_kind else ""
+        kind = f"_{relative.suffix[1:]}" if with_kind else ""
         return relative.with_name(f"{relative.stem}{kind}{self.suffix}{suffix}")
 
 
@@ -157,8 +160,16 @@ def _wrong_suffix(source, output, suffixes, naming):
 def _list(folder, naming):
     """The raws and other images below a folder; raises if there are none."""
     found = files_below(folder)
-    images = [p for p in found if naming.is_raw(p) or p.suffix.lower() in SUFFIXES]
+    images = [p for p in found if naming.is_raw(p) or p.suffix.lower() in SUFFIXES or _is_dicom(p)]
     return images or list_images(folder)
+
+
+def _is_dicom(path):
+    """Whether a file without a suffix, or with a number for one, is a DICOM file."""
+    if path.suffix.strip(".0123456789") or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(START_AT + len(START)).endswith(START)
 
 
 def _names(found, naming):
@@ -166,7 +177,7 @@ def _names(found, naming):
     names = [naming.name(file, root) for root, file in found]
     kinds = collections.defaultdict(list)
     for name, (_, file) in zip(names, found, strict=True):
-        kinds[name].append(file.suffix.lower())
+        kinds[name].append(file.suffix)
     shared = {name for name, of in kinds.items() if 1 < len(of) == len(set(of))}
     return [
         naming.name(file, root, name in shared)

@@ -79,12 +79,30 @@ def test_of_a_folder_all_images_are_denoised_but_copies_of_raws(tmp_path):
     assert {t.suffix for _, t in dumps.pairs} == {".dng"} and not dumps.copies
 
 
+def test_files_whose_names_differ_in_case_alone_have_results_of_their_own(tmp_path):
+    for name in ("a.JPG", "a.jpg"):
+        (tmp_path / name).touch()
+    if len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("this file system knows no case")
+    planned = plan([tmp_path], tmp_path / "out", Naming("png"))
+    assert [target.name for _, target in planned.pairs] == ["a_JPG.png", "a_jpg.png"]
+
+
+def test_dicoms_are_known_by_their_start_whatever_a_scanner_calls_them(tmp_path):
+    for name in ("IM0001", "1.2.840.5", "b.dcm", "c.txt"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "README").write_bytes(bytes(100))
+    planned = plan([tmp_path], tmp_path / "out")
+    names = {source.name: target.name for source, target in planned.pairs}
+    assert names == {"IM0001": "IM0001", "1.2.840.5": "1.2.840.5.dcm", "b.dcm": "b.dcm"}
+
+
 def test_results_of_one_name_say_of_which_kind_their_sources_are(tmp_path):
     for name in ("a.jpg", "a.PNG", "b.png", "c.cr2", "c.dng"):
         (tmp_path / name).touch()
     planned = plan([tmp_path], tmp_path / "out", Naming("tif", "_x"))
     assert [target.name for _, target in planned.pairs] == [
-        "a_png_x.tif",
+        "a_PNG_x.tif",
         "a_jpg_x.tif",
         "b_x.tif",
         "c_cr2_x.dng",
