@@ -32,6 +32,7 @@ SIZE_MULTIPLE = {"blind_spot_unet": 32, "blind_spot_dilated": 1}
 HALO = {"blind_spot_unet": 192, "blind_spot_dilated": 48}
 for _of_name in (SIZE_MULTIPLE, HALO):
     _of_name |= {f"{name}_residual": pixels for name, pixels in _of_name.items()}
+SIZE_MULTIPLE["blind_spot_dilated_residual"] = 2  # a single row has no neighbours to mirror
 LEVELS = 5
 MODULES = 6  # of the dilated network, in each of its two branches
 LEAST = 1e-6  # variance that is always there: noise of 0.26 on the 0..255 scale
@@ -83,7 +84,7 @@ def blind_spot_dilated(
 ) -> keras.Model:
     """Builds a dilated blind-spot network; arguments and results as of `blind_spot_unet`.
 
-    Height and width may be any.
+    Height and width may be any; with `residual` they must be even.
     """
     noisy = keras.Input((None, None, channels), name="noisy")
     parts = []

@@ -22,7 +22,13 @@ from n2n_tf.pipelines.files.image_folder import ImageFolder
 from n2n_tf.pipelines.noise.synthetic import parse_noise
 from n2n_tf.pipelines.training.sources import MosaicFolder
 
-SMALL = (("features", 4), ("patch_size", 32), ("batch_size", 2), ("init_scale", 1.0))
+SMALL = (
+    ("network", "unet_residual"),  # and the blind-spot networks' likes of it
+    ("features", 4),
+    ("patch_size", 32),
+    ("batch_size", 2),
+    ("init_scale", 1.0),
+)
 BUDGET = dataclasses.replace(BUDGETS["smoke"], steps=10, recipe=(*SMALL, ("holdout", 0.0)))
 
 

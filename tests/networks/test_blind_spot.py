@@ -7,7 +7,13 @@ import tensorflow as tf
 
 from n2n_tf.method.blind_spot import mean_network
 from n2n_tf.model_files.keras_file import load_network
-from n2n_tf.networks.blind_spot import BUILDERS, HALO, blind_spot_dilated, blind_spot_unet
+from n2n_tf.networks.blind_spot import (
+    BUILDERS,
+    HALO,
+    SIZE_MULTIPLE,
+    blind_spot_dilated,
+    blind_spot_unet,
+)
 
 
 def built(build, channels=2):
@@ -31,6 +37,13 @@ def test_a_pixel_is_not_seen_where_it_lies_but_those_around_are(build, place, rn
     assert (around > 0).sum() == around.size - 1
     rows, columns = np.nonzero(seen)
     assert max(np.abs(rows - row).max(), np.abs(columns - column).max()) <= HALO[mean.name]
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_smallest_image_it_is_said_to_take_can_be_taken(name):
+    side = SIZE_MULTIPLE[name]
+    image = np.full((1, side, side, 2), 0.5, np.float32)
+    assert np.isfinite(built(BUILDERS[name])(image)).all()
 
 
 @pytest.mark.parametrize(
