@@ -145,6 +145,7 @@ def whole_programs(folder):
     return {
         f"photo {WIDTH} x {HEIGHT}, LiteRT": run(*picture, "--engine", "litert"),
         f"photo {WIDTH} x {HEIGHT}, LiteRT dynamic": run(*picture, "--precision", "dynamic"),
+        f"photo {WIDTH} x {HEIGHT}, LiteRT int8": run(*picture, "--precision", "int8"),
         f"photo {WIDTH} x {HEIGHT}, Keras": run(*picture, "--engine", "keras"),
         "--estimate": run(photo, "--estimate"),
         "--list_models": run("--list_models"),
