@@ -18,6 +18,7 @@ padding:0 1rem}h1{font-size:1.6rem}h2{margin-top:2.5rem;font-size:1.2rem}
 p{color:var(--soft)}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
 td,th{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 td:first-child,th:first-child{text-align:left}td.paper{color:var(--soft)}
+td.missing{white-space:normal;text-align:left;overflow-wrap:anywhere}
 .panels figure{margin:0}figure{margin:1.5rem 0}figcaption{font-size:.85rem;color:var(--soft)}
 .panels{margin-top:1.5rem;display:grid;grid-template-columns:repeat(auto-fill,minmax(256px,1fr));gap:1rem}
 .panels img{width:100%;image-rendering:pixelated;display:block}
@@ -50,6 +51,8 @@ def page(record: dict, experiment: Experiment, folder: pathlib.Path) -> str:
         if not experiment.panels:
             parts += [_table(record, experiment, noise), _plot(record, experiment, noise)]
             parts.append(_ceilings(noise, tables.sets_of(record)))
+        else:
+            parts.append(_left_out(record, noise))
         parts.append(_panels(record, noise, folder))
     parts.append(f"<p>{_text(tables.conditions(record))}</p>")
     return (
@@ -71,7 +74,7 @@ def _table(record, experiment, noise):
             for _, measured, printed in of_sets
         )
         if "missing" in row:
-            figures = f'<td colspan="{2 * len(names)}">{_text(row["missing"])}</td>'
+            figures = f'<td class="missing" colspan="{2 * len(names)}">{_text(row["missing"])}</td>'
         steps = f"{row['steps']:,}" if "steps" in row else "-"
         rows.append(
             f"<tr><td>{_text(row['label'])}</td>{figures}<td>{steps}</td>"
@@ -81,6 +84,13 @@ def _table(record, experiment, noise):
         f'<div class="wide"><table><tr><th></th>{head}<th>steps</th><th>noise</th>'
         f"<th>seconds</th></tr>{''.join(rows)}</table></div>"
     )
+
+
+def _left_out(record, noise):
+    """The rows that have no picture, and why."""
+    rows = [row for row in record["rows"] if row["noise"] == noise and "missing" in row]
+    told = "".join(f"<li>{_text(row['label'])}: {_text(row['missing'])}</li>" for row in rows)
+    return f"<p>Left out:</p><ul>{told}</ul>" if rows else ""
 
 
 def _plot(record, experiment, noise):

@@ -178,7 +178,9 @@ def test_a_row_that_cannot_be_says_why_and_is_tried_again(shop, tmp_path, monkey
     monkeypatch.setattr(run_module, "denoiser_of", absent)
     record, said = run(experiment, shop, tmp_path / "out")
     assert "pip install tv" in markdown(record, experiment)
-    assert "pip install tv" in page(record, experiment, tmp_path / "out")
+    for panels in (False, True):
+        shown = dataclasses.replace(experiment, panels=panels)
+        assert "pip install tv" in page(record, shown, tmp_path / "out")
     assert any("left out" in line for line in said)
     monkeypatch.undo()
     record, _ = run(experiment, shop, tmp_path / "out")
