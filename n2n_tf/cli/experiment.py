@@ -92,7 +92,7 @@ PLACES = {
 
 def main(arguments: list[str]) -> int:
     """Runs one experiment and writes its pages; returns the exit status."""
-    from n2n_tf.experiments.plan import EXPERIMENTS
+    from n2n_tf.experiments.plan import EXPERIMENTS, SIDD
 
     if len(arguments) != 1 or arguments[0] not in EXPERIMENTS:
         given = f"Unknown experiment {arguments[0]!r}" if arguments else "No experiment"
@@ -117,6 +117,8 @@ def main(arguments: list[str]) -> int:
         pathlib.Path(path).resolve().name: load_clean(path, 3, budget.images)
         for path in sorted(DATA_DIR.value or [], key=_official_place)
     }
+    for absent in [each for each in experiment.sets if each not in sets and each != SIDD]:
+        print(f"Not scored on {absent}: no --data_dir has this name. It is at {PLACES[absent]}.")
     photos, raws = open_training_images(experiment, models, budget)
     spent = f"{BUDGET.value}_{budget.steps}_steps_{PRECISION.value}"
     trainings = pathlib.Path(OUTPUT.value) / "trainings" / spent

@@ -61,6 +61,23 @@ def test_a_stopped_training_is_told_and_gives_its_exit_status(capsys, monkeypatc
     assert ended.err.startswith("n2n-experiment: ") and "Traceback" not in ended.err
 
 
+def test_rows_without_training_are_measured_and_absent_sets_are_named(
+    capsys, monkeypatch, tmp_path
+):
+    folder = tmp_path / "Kodak"
+    folder.mkdir()
+    write_image(folder / "a.png", np.full((64, 64, 3), 120, np.uint8))
+    arguments = ["table1", "--noise=gauss25", "--only=noisy", "--repeats=1", "--images=1"]
+    arguments += [f"--data_dir={folder}", f"--output={tmp_path / 'out'}"]
+    ended = run(capsys, monkeypatch, "experiment", *arguments)
+    assert ended.status == 0, ended.err
+    assert "Not scored on Set14: no --data_dir has this name. It is at github.com" in ended.out
+    assert "Not scored on Kodak" not in ended.out
+    record = json.loads((tmp_path / "out/table1/rows.json").read_text())
+    psnr = record["rows"][0]["sets"]["Kodak"]["psnr"]
+    assert psnr == pytest.approx(20 * np.log10(255 / 25), abs=0.2)  # noise of sigma 25 alone
+
+
 def test_nothing_to_train_on_is_told_before_anything_begins(capsys, monkeypatch, tmp_path):
     (tmp_path / "Kodak").mkdir()
     monkeypatch.chdir(tmp_path)
