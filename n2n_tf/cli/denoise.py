@@ -156,9 +156,9 @@ ADAPT = flags.DEFINE_integer(
     "adapt",
     None,
     "Steps to train the model further on the very pictures given, before denoising them: for "
-    "independent noise that it does not know. The result is used only if the loss of parts held "
-    "out falls by 5 %. On noise like that of its training it does not, and nothing is gained: see "
-    "benchmarks/adapt.py.",
+    "pictures unlike photographs, or of one texture, whose noise is alike at all levels. The "
+    "result is used only if parts held out show that it is better. 100 steps take a minute or "
+    "two; benchmarks/adapt.py prints what they gain.",
     1,
 )
 AXES = flags.DEFINE_string(
@@ -203,7 +203,8 @@ def main(inputs: list[str]) -> int | None:
             pairs, others = _of_the_kind(pairs, inputs, naming, model_for(None))
             left_out.append((others, _OTHER_KIND))
         if ADAPT.value:
-            _adapt(model_for, [source for source, _ in pairs if not naming.is_raw(source)])
+            pictures = [source for source, _ in pairs if not naming.is_raw(source)]
+            _adapt(model_for, pictures, "auto" if law == "none" else law)
     summary = Summary(planned.there, left_out)
     for paths, why in left_out:
         _say_left_out(paths, why)
@@ -244,7 +245,7 @@ def _say_left_out(paths, why):
         print(f"n2n-denoise: {len(paths)} left out, {why}: {names}{more}.", file=sys.stderr)
 
 
-def _adapt(model_for, sources):
+def _adapt(model_for, sources, law):
     """Trains the models that these pictures are denoised with on the pictures themselves."""
     program.import_tensorflow()
     from n2n_tf.denoising.files import visit_planes
@@ -258,16 +259,18 @@ def _adapt(model_for, sources):
 
     for source in sources:
         try:
-            visit_planes(source, recorder_for, AXES.value, white_level=WHITE_LEVEL.value)
+            how = {"white_level": WHITE_LEVEL.value, "noise": law}
+            visit_planes(source, recorder_for, AXES.value, **how)
         except program.expected_errors():  # told when it is its turn
             continue
     for denoiser, found in crops.values():
         steps = ADAPT.value
         made = adapt(denoiser, found.kept, steps, progress=lambda each: program.progress_bar(each))
-        verdict = "kept" if made.kept else "no better: the model stays as it was"
+        verdict = "kept" if made.kept else "not certainly better: the model stays as it was"
         program.say(
             f"Adapted in {steps} steps on {len(found.kept)} squares: held-out loss "
-            f"{made.before:.4g} -> {made.after:.4g}, {verdict}."
+            f"{made.before:.5g} -> {made.after:.5g}, by {made.certainty:.1f} standard errors, "
+            f"{verdict}."
         )
 
 

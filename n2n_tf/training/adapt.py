@@ -2,41 +2,61 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.known_noise import Stages
 from n2n_tf.denoising.large import sampled_rows
-from n2n_tf.method.losses import n2n_loss
-from n2n_tf.method.subsamplers import draw_neighbor_pairs, take_pixels
-from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.model_files.info import ModelError
 from n2n_tf.training.fused_adam import FusedAdam
 
 SIDE = 128  # pixels of a crop
 MOST = 512  # crops kept, drawn alike from all that pass
 HELD_OUT = 0.2  # share of the crops that only decide which network is kept
+PART = 32  # pixels: the side of parts of crops whose losses are compared
+CERTAIN = 2.0  # standard errors by which these losses must have fallen on average
+DRAWN = 4  # times that noise is drawn for them
 BATCH = 4
-MOST_CORRELATED = 0.2  # of what is taken away from neighbouring pixels
+TAU = 0.5  # of Recorrupted-to-Recorrupted
+# The recorrupted input's noise is stronger than the picture's. So that a network meets the noise
+# that it will meet, its pictures are made so much flatter.
+_SHARE = (1 + TAU**2) ** -0.5
 LEARNING_RATE = 1e-4
-# Share by which the held-out loss must fall. It is a loss of pictures of half the size: training
-# makes a network somewhat better at those, and not at the pictures themselves.
-LEAST_GAIN = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
 class Adapted:
-    """What became of it: the held-out losses before and after, and whether the new one is kept."""
+    """What became of it: losses of the parts held out, before and after, and how sure the fall is.
+
+    Attributes:
+        before, after: means over the parts.
+        certainty: how many standard errors the loss has fallen.
+    """
 
     before: float
     after: float
+    certainty: float
 
     @property
     def kept(self) -> bool:
         """Whether the network is the new one."""
-        return self.after < (1 - LEAST_GAIN) * self.before
+        return self.certainty > CERTAIN
+
+
+class Crop(NamedTuple):
+    """A noisy part of a picture as a network meets it.
+
+    Attributes:
+        noisy: float32 [side, side, channels].
+        deviation: float32 [channels], of its noise, which is alike at all levels.
+    """
+
+    noisy: np.ndarray
+    deviation: np.ndarray
 
 
 class Crops:
@@ -47,7 +67,7 @@ class Crops:
         seed: decides which crops are kept.
 
     Attributes:
-        kept: list of float32 [side, side, channels].
+        kept: list of `Crop`.
         recorder: a `Denoiser` that takes nothing away and keeps crops of what it is given; it
             stands in for the other in a run over all pictures.
     """
@@ -79,33 +99,39 @@ class _Recorder(Denoiser):
         out[...] = image
         levels = self.info.noise_level
         stages = Stages.of(np.float32(sampled_rows(image)), law, levels)
-        if stages is None:  # nothing to learn from
-            return 0.0
+        if stages is None or any(law.gain) or law.correlation or law.shared:
+            return 0.0  # nothing to learn from
         white = 1.0 if levels else self._white(image.dtype, white_level)
+        deviation = np.sqrt(np.float32(law.read)) / np.float32(white)
+        if levels:
+            deviation = np.full_like(deviation, _SHARE * stages.scale.level)
         height, width = (side // SIDE * SIDE for side in image.shape[:2])
         for top in range(0, height, SIDE):
             before = stages.before(np.float32(image[top : top + SIDE]))
             shown = stages.shown(before) / np.float32(white)
+            if levels:
+                shown = 0.5 + np.float32(_SHARE) * (shown - 0.5)
             for left in range(0, width, SIDE):
-                self._keep(shown[:, left : left + SIDE].copy())
+                self._keep(Crop(shown[:, left : left + SIDE].copy(), deviation))
         return 0.0
 
 
 def adapt(
     denoiser: Denoiser,
-    crops: list[np.ndarray],
+    crops: list[Crop],
     steps: int,
     seed: int = 0,
     progress: Callable[[Iterator], Iterator] = lambda steps: steps,
 ) -> Adapted:
-    """Trains a denoiser's network on noisy crops, in place, and keeps what is clearly better.
+    """Trains a denoiser's network on noisy crops, in place, and keeps what is certainly better.
 
-    Neighbor2Neighbor with its regularisation, the noise as it is in the crops. Some are held out:
-    their loss before and after decides.
+    By Recorrupted-to-Recorrupted at full size, with the noise that was estimated. Photon noise is
+    left out: after Anscombe's transform it is not normal, and networks learn to leave it. Some
+    crops are held out: if their loss does not fall clearly, nothing changes.
 
     Args:
         denoiser: `Denoiser` with a Keras network.
-        crops: float32 [side, side, channels], as `Crops` collects them.
+        crops: as `Crops` collects them.
         steps: int, optimizer steps of 4 crops.
         seed: int.
         progress: callable(iterable of the steps) -> the same.
@@ -114,31 +140,29 @@ def adapt(
         `Adapted`.
 
     Raises:
-        ModelError: for a model without a Keras network, too few crops, or noise that is alike in
-            neighbouring pixels: the loss would fall while such noise is left in.
+        ModelError: for a model without a Keras network, or too few crops.
+
+    Source: Pang et al., "Recorrupted-to-Recorrupted: Unsupervised Deep Learning for Image
+    Denoising", CVPR 2021.
     """
     network = denoiser.network
     if network is None:
         raise ModelError("--adapt needs a Keras model, not an export.")
     if len(crops) < 5:
         raise ModelError(
-            f"--adapt needs noisy pictures of at least 5 x {SIDE} x {SIDE} pixels. Received: "
-            f"{len(crops)} such squares."
+            f"--adapt needs pictures of at least 5 x {SIDE} x {SIDE} pixels, whose noise is "
+            f"independent and alike at all levels. Received: {len(crops)} such squares."
         )
     rng = np.random.default_rng(seed)
-    crops = np.stack([crops[i] for i in rng.permutation(len(crops))])
+    crops = [crops[i] for i in rng.permutation(len(crops))]
     count = max(1, round(HELD_OUT * len(crops)))
     held_out, rest = crops[:count], crops[count:]
-    _check_independent(network, held_out)
-    before, weights = _loss(network, held_out), network.get_weights()
-    model = Neighbor2Neighbor(network, gamma=1.0, seed=seed)
-    model.compile(optimizer=FusedAdam(LEARNING_RATE), jit_compile=False)
-    model.optimizer.build(network.trainable_variables)
-    step = tf.function(model.train_step)
-    for _ in progress(range(steps)):
-        batch = rest[rng.integers(len(rest), size=BATCH)]
-        step(tf.constant(_turned(batch, rng.integers(8))))
-    adapted = Adapted(before, _loss(network, held_out))
+    before, weights = _losses(network, held_out), network.get_weights()
+    _train(network, rest, progress(range(steps)), rng)
+    after = _losses(network, held_out)
+    fallen = before - after
+    error = fallen.std(ddof=1) / np.sqrt(fallen.size)
+    adapted = Adapted(before.mean(), after.mean(), fallen.mean() / max(error, 1e-30))
     if not adapted.kept:
         network.set_weights(weights)
     else:
@@ -146,20 +170,28 @@ def adapt(
     return adapted
 
 
-def _check_independent(network, crops):
-    taken_away = crops[:32] - np.asarray(network(crops[:32], training=False), np.float32)
-    along_rows, along_columns = (
-        np.corrcoef(taken_away[at].ravel(), taken_away[beside].ravel())[0, 1]
-        for at, beside in (
-            (np.s_[:, :, 1:], np.s_[:, :, :-1]),
-            (np.s_[:, 1:], np.s_[:, :-1]),
-        )
-    )
-    correlation = max(along_rows, along_columns)
-    if correlation > MOST_CORRELATED:
-        raise ModelError(
-            f"--adapt learns from independent noise; here that of neighbouring pixels correlates "
-            f"by {correlation:.2f} (at most {MOST_CORRELATED}). Denoise without it."
+def recorrupted(crop: Crop, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Two noisy crops of one, whose noise is independent: a network's input and its target."""
+    z = crop.deviation * rng.normal(size=crop.noisy.shape).astype(np.float32)
+    return crop.noisy + TAU * z, crop.noisy - z / TAU
+
+
+def _train(network, crops, steps, rng):
+    optimizer = FusedAdam(LEARNING_RATE)
+    optimizer.build(network.trainable_variables)
+
+    @tf.function
+    def step(source: tf.Tensor, target: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            made = tf.cast(network(source, training=True), tf.float32)
+            loss = tf.reduce_mean(tf.square(made - target))
+        optimizer.apply(tape.gradient(loss, network.trainable_variables))
+
+    for _ in steps:
+        chosen = rng.integers(len(crops), size=BATCH)
+        pairs = np.stack([recorrupted(crops[i], rng) for i in chosen], 1)
+        step(
+            *(tf.constant(_turned(part, number)) for number in [rng.integers(8)] for part in pairs)
         )
 
 
@@ -168,16 +200,17 @@ def _turned(batch, number):
     return np.ascontiguousarray(np.rot90(batch, number % 4, axes=(1, 2)))
 
 
-def _loss(network, crops):
-    """Mean Neighbor2Neighbor loss of crops, with sub-samplers that are the same at every call."""
-    total = 0.0
-    for number in range(0, len(crops), BATCH):
-        noisy = tf.constant(crops[number : number + BATCH])
-        seed = tf.constant([7, number], tf.int64)
-        pairs = draw_neighbor_pairs(len(noisy), *noisy.shape[1:3], seed)
-        sub_input, sub_target = (take_pixels(noisy, p) for p in pairs)
-        of_all = tf.cast(network(noisy, training=False), tf.float32)
-        sub_output = tf.cast(network(sub_input, training=False), tf.float32)
-        loss, _, _ = n2n_loss(sub_output, sub_target, *(take_pixels(of_all, p) for p in pairs), 1.0)
-        total += float(loss) * len(noisy)
-    return total / len(crops)
+def _losses(network, crops):
+    """Losses of all parts of crops, with noise that is the same at every call: float64 [parts]."""
+    rng, drawn = np.random.default_rng(7), []
+    for _ in range(DRAWN):
+        losses = []
+        for crop in crops:
+            source, target = recorrupted(crop, rng)
+            made = keras.ops.convert_to_numpy(network(source[None], training=False))[0]
+            side = min(PART, len(made))
+            height, width = (n // side for n in made.shape[:2])
+            error = np.square(np.float64(made) - target)
+            losses.append(error.reshape(height, side, width, -1).mean((1, 3)).ravel())
+        drawn.append(np.concatenate(losses))
+    return np.mean(drawn, axis=0)

@@ -89,6 +89,15 @@ def test_a_file_into_a_file(denoise, model, tmp_path):
     assert files(tmp_path) == {"noisy.png", "new/folder/clean.tif"}
 
 
+def test_adapting_trains_on_the_pictures_given_and_says_what_came_of_it(denoise, gray_model, rng):
+    write_image("a.png", np.uint8(rng.normal(100, 9, (256, 390, 1)).round()))
+    ended = denoise(f"--model={gray_model}", "--adapt=2", "a.png", "-o", "b.png")
+    told = r"Adapted in 2 steps on 6 squares: held-out loss (.*) -> (.*), by .* errors, kept\."
+    before, after = map(float, re.search(told, ended.out).groups())
+    halves = (100 / 255 / 2) ** 2 + (9 / 255) ** 2 * (0.5**2 + 2.25**2)  # n / 2 less 2.25 z
+    assert ended.status == 0 and after < before == pytest.approx(halves, rel=0.02)
+
+
 @pytest.mark.parametrize("output, made", [("out", "out/a.png"), ("run.v2/", "run.v2/a.png")])
 def test_a_file_into_a_folder(denoise, model, tmp_path, output, made):
     write_image(tmp_path / "a.png", image())
