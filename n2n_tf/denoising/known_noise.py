@@ -1,6 +1,7 @@
 """Denoises a picture whose noise is known: scaled to the network, and never changed by more."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -115,9 +116,17 @@ class Stages:
         hidden = unusable | hot_pixels(scaled, self.scale.level)
         return Before(filled_in(usable, hidden), hidden, filled_in(scaled, hidden))
 
-    def shown(self, before: Before) -> np.ndarray:
-        """What the network gets of a picture."""
-        return before.scaled if self.known else before.usable
+    def shown(self, before: Before, top: int = 0, left: int = 0) -> np.ndarray:
+        """What the network gets of a picture, or of the part of one that begins there.
+
+        Where the noise of few photons is weaker than elsewhere, some is added.
+        """
+        if not self.known:
+            return before.usable
+        missing = None if self.asks_twice else self.scale.missing(before.scaled)
+        if missing is None:
+            return before.scaled
+        return before.scaled + missing * _pattern(missing.shape, top, left)
 
     def shown_of(self, scaled: np.ndarray) -> np.ndarray:
         """The same of float32 [H, W, channels] in the units of `Before.scaled`."""
@@ -150,3 +159,18 @@ class Stages:
         silent = np.array([not gain and read <= 0 for gain, read in laws])
         same = before.hidden | silent | constant_areas(before.usable) | (kept == scaled)
         return np.where(same, image, result).astype(np.float32, copy=False), share
+
+
+_SIDE = 1021  # of a pattern that repeats
+
+
+def _pattern(shape, top, left):
+    """Standard normal numbers [H, W, channels], the same at the same place of every picture."""
+    height, width, channels = shape
+    places = ((np.arange(n) + at) % _SIDE for n, at in ((height, top), (width, left)))
+    return _noise(channels)[np.ix_(*places)]
+
+
+@functools.cache
+def _noise(channels):
+    return np.random.default_rng(0).normal(size=(_SIDE, _SIDE, channels)).astype(np.float32)

@@ -104,7 +104,8 @@ def denoise_large(
     def given(before: Before, rows: slice, columns: slice) -> list[np.ndarray]:
         """What the network gets of a part of the image, once or twice."""
         nudges = [more(rows, columns)] if stages.asks_twice else []
-        return [stages.shown(before), *(stages.shown_of(before.scaled + n) for n in nudges)]
+        first = stages.shown(before, rows.start, columns.start)
+        return [first, *(stages.shown_of(before.scaled + n) for n in nudges)]
 
     def window(tile: Tile) -> np.ndarray:
         rows = slice(tile.top, min(height, tile.top + tile.height))

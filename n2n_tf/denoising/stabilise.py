@@ -11,6 +11,7 @@ and the closed form).
 
 import dataclasses
 import functools
+import math
 
 import cv2
 import numpy as np
@@ -19,8 +20,11 @@ from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.strips import by_strips
 
 SIGMA = 4.0  # pixels, of the area over which energies are averaged
+_AROUND = 2.0  # pixels, of the area whose mean tells how many photons there are
 _RANGE = 0.001, 0.999  # quantiles of means over 7 x 7 pixels that are mapped to 0 and 1
 _ALIKE = 1.5  # widths of the widest channel, within which the channels have one range
+_FEW = 6.0  # photons, up to which the transform's noise is tabled
+_MISSING = 0.02  # of a variance of 1, below which it is not worth a word
 _ROOT = np.sqrt(1.5)  # the transform of no photon, and of nothing below
 
 
@@ -76,6 +80,29 @@ class Scale:
                 planes.append(mean_energy(removed / np.float32(self.level)))
             image[..., channel] = by_strips(functools.partial(self._undone, channel), *planes)
         return image
+
+    def missing(self, scaled: np.ndarray) -> np.ndarray | None:
+        """How much weaker than `level` the noise is where there are hardly any photons.
+
+        Counts cannot be below zero, and the transform cannot help it. A network that sees weaker
+        noise there takes the noise around for detail.
+
+        Args:
+            scaled: float32 [H, W, channels], as `apply` makes it.
+
+        Returns:
+            float32 of the same shape, the standard deviation of noise that would have to be added;
+            None if it is nothing everywhere.
+        """
+        means, deviations = _deviation_of_few()
+        found = np.zeros(scaled.shape, np.float32)
+        for channel, (gain, _) in enumerate(_laws(self.estimate)):
+            if gain:
+                level, middle = np.float32(self.level), np.float32(self.middles[channel])
+                local = cv2.GaussianBlur(scaled[..., channel], (0, 0), _AROUND)
+                counts = (local - np.float32(0.5)) / level + middle
+                found[..., channel] = level * np.interp(counts, means, deviations)
+        return found if found.any() else None
 
     def _undone(self, channel, values, energy=0.0):
         gain, read = _laws(self.estimate)[channel]
@@ -155,6 +182,23 @@ def _transformed(values, gain, read):
     root = 2 * np.sqrt(np.maximum(photons, 0) + 0.375)
     below = photons < 0
     return np.where(below, _ROOT + 2 / _ROOT * photons, root) if below.any() else root
+
+
+@functools.cache
+def _deviation_of_few():
+    """Of Poisson counts of small means after the transform: means, rising, and what is missing.
+
+    Returns:
+        float64 [n] twice: mean of the transformed counts, and the square root of what their
+        variance is short of 1; the last one is 0.
+    """
+    photons, counts = np.linspace(0, _FEW, 200), np.arange(60)
+    factorials = np.array([math.lgamma(count + 1) for count in counts])
+    logs = np.log(np.maximum(photons, 1e-300))[:, None] * counts - photons[:, None] - factorials
+    shares, roots = np.exp(logs), 2 * np.sqrt(counts + 0.375)
+    means = shares @ roots
+    short = 1 - (shares @ roots**2 - means**2)
+    return means, np.sqrt(np.where(short > _MISSING, short, 0))
 
 
 def _restored(counts, gain, read, removed):

@@ -9,7 +9,10 @@ from skimage import data
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
+from n2n_tf.denoising.stabilise import Scale
+from n2n_tf.evaluation.metrics import psnr
 from n2n_tf.model_files.info import ModelInfo
+from n2n_tf.model_files.shipped import DEFAULTS
 
 
 @pytest.fixture
@@ -220,3 +223,14 @@ def test_no_picture_is_changed_by_more_than_its_noise_explains(kind, ruin, sides
             levels_there = np.append(noisy[block][finite[block]], result[block][finite[block]])
             most = told[0].deviation(levels_there.max(initial=-np.inf)) if len(levels_there) else 0
             assert rms(removed[block]) <= 1.5 * np.max(most) + rounding
+
+
+def test_black_places_of_few_photons_do_not_keep_the_noise_around_them(rng, monkeypatch):
+    stripes = np.arange(256) // 10 % 2
+    clean = (stripes * data.grass()[:192, :256] / 255.0)[..., None]
+    law = NoiseEstimate((1 / 12,), (0.0,))
+    noisy = np.float32(rng.poisson(12 * clean) / 12)
+    denoise = Denoiser.load(DEFAULTS["gray"])
+    evened = psnr(clean, denoise(noisy, noise=law), 1)
+    monkeypatch.setattr(Scale, "missing", lambda *_: None)
+    assert evened > psnr(clean, denoise(noisy, noise=law), 1) + 3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from n2n_tf.denoising.noise_level import NoiseEstimate
-from n2n_tf.denoising.stabilise import mean_energy, stabilise
+from n2n_tf.denoising.stabilise import Scale, mean_energy, stabilise
 
 LEVELS = 8 / 255, 50 / 255
 
@@ -74,3 +74,22 @@ def test_mean_energy_of_noise_is_its_variance(random):
     energy = mean_energy(random.normal(0, 3, (200, 200, 2)))
     assert energy.mean() == pytest.approx(9, rel=0.02)
     assert energy.std() < 1.2
+
+
+@pytest.mark.parametrize("photons", [0, 0.02, 0.1, 0.3, 0.6, 1, 1.5, 3, 8])
+def test_with_what_is_missing_the_noise_of_few_photons_is_alike_too(rng, photons):
+    """Of deviation 1 after Anscombe's transform; where there are many, nothing is missing."""
+    counts = rng.poisson(photons, (400, 400, 1)) + 0.0
+    scale = Scale(NoiseEstimate((1.0,), (0.0,)), (3.0,), 0.1, 0.1)
+    scaled = scale.apply(counts)
+    missing = scale.missing(scaled)
+    if photons > 5:
+        assert missing is None
+    else:
+        evened = scaled + missing * rng.normal(size=missing.shape)
+        assert evened.std() == pytest.approx(0.1, rel=0.05)
+
+
+def test_other_noise_lacks_nothing(rng):
+    scale = Scale(NoiseEstimate((0.0,), (1.0,)), (0.0,), 0.1, 0.1)
+    assert scale.missing(np.zeros((50, 50, 1), np.float32)) is None
