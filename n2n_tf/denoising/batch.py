@@ -168,8 +168,11 @@ def _is_dicom(path):
     """Whether a file without a suffix, or with a number for one, is a DICOM file."""
     if path.suffix.strip(".0123456789") or not path.is_file():
         return False
-    with open(path, "rb") as file:
-        return file.read(START_AT + len(START)).endswith(START)
+    try:
+        with open(path, "rb") as file:
+            return file.read(START_AT + len(START)).endswith(START)
+    except OSError:  # nobody asked for this very file
+        return False
 
 
 def _names(found, naming):

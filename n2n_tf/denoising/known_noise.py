@@ -126,7 +126,9 @@ class Stages:
         missing = None if self.asks_twice else self.scale.missing(before.scaled)
         if missing is None:
             return before.scaled
-        return before.scaled + missing * _pattern(missing.shape, top, left)
+        height, width, channels = missing.shape
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        return before.scaled + missing * repeated(_noise(channels), rows, columns)
 
     def shown_of(self, scaled: np.ndarray) -> np.ndarray:
         """The same of float32 [H, W, channels] in the units of `Before.scaled`."""
@@ -161,16 +163,16 @@ class Stages:
         return np.where(same, image, result).astype(np.float32, copy=False), share
 
 
-_SIDE = 1021  # of a pattern that repeats
+SIDE = 1021  # pixels, after which patterns repeat
 
 
-def _pattern(shape, top, left):
-    """Standard normal numbers [H, W, channels], the same at the same place of every picture."""
-    height, width, channels = shape
-    places = ((np.arange(n) + at) % _SIDE for n, at in ((height, top), (width, left)))
-    return _noise(channels)[np.ix_(*places)]
+def repeated(pattern: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+    """Part of a picture filled with a pattern [height, width, channels] that repeats."""
+    spans = zip((rows, columns), pattern.shape[:2], strict=True)
+    return pattern[np.ix_(*(np.arange(s.start, s.stop) % side for s, side in spans))]
 
 
 @functools.cache
 def _noise(channels):
-    return np.random.default_rng(0).normal(size=(_SIDE, _SIDE, channels)).astype(np.float32)
+    """Standard normal numbers, the same at the same place of every picture."""
+    return np.random.default_rng(0).normal(size=(SIDE, SIDE, channels)).astype(np.float32)

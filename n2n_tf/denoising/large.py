@@ -6,13 +6,14 @@ What is a matter of the whole picture, its noise and scale, is found before, fro
 are spread over it. The result is that of the whole picture at once, but for that scale.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
 import numpy as np
 
 from n2n_tf.denoising.given_back import nudges, taken_of
-from n2n_tf.denoising.known_noise import Before, Stages, denoise_known
+from n2n_tf.denoising.known_noise import SIDE, Before, Stages, denoise_known, repeated
 from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.tiling import Tile, Tiling, denoise_tiled, denoised_rows, image_window
 
@@ -197,11 +198,5 @@ class _Prepared:
 
 def _nudges_at(stages, channels):
     """Callable(rows, columns) -> what is added there for the second time; one pattern repeats."""
-    side = 1021
-    pattern = nudges((side, side, channels), stages.scale.level, stages.estimate.correlation)
-
-    def at(rows, columns):
-        places = (np.arange(s.start, s.stop) % side for s in (rows, columns))
-        return pattern[np.ix_(*places)]
-
-    return at
+    level, correlation = stages.scale.level, stages.estimate.correlation
+    return functools.partial(repeated, nudges((SIDE, SIDE, channels), level, correlation))

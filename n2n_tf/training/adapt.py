@@ -21,6 +21,7 @@ PART = 32  # pixels: the side of parts of crops whose losses are compared
 CERTAIN = 2.0  # standard errors by which these losses must have fallen on average
 DRAWN = 4  # times that noise is drawn for them
 BATCH = 4
+MOST_CORRELATED = 0.2  # of what is taken away from neighbouring pixels
 TAU = 0.5  # of Recorrupted-to-Recorrupted
 # The recorrupted input's noise is stronger than the picture's. So that a network meets the noise
 # that it will meet, its pictures are made so much flatter.
@@ -140,7 +141,8 @@ def adapt(
         `Adapted`.
 
     Raises:
-        ModelError: for a model without a Keras network, or too few crops.
+        ModelError: for a model without a Keras network, too few crops, or noise that is alike in
+            neighbouring pixels: the loss would fall while such noise is left in.
 
     Source: Pang et al., "Recorrupted-to-Recorrupted: Unsupervised Deep Learning for Image
     Denoising", CVPR 2021.
@@ -157,6 +159,7 @@ def adapt(
     crops = [crops[i] for i in rng.permutation(len(crops))]
     count = max(1, round(HELD_OUT * len(crops)))
     held_out, rest = crops[:count], crops[count:]
+    _check_independent(network, held_out)
     before, weights = _losses(network, held_out), network.get_weights()
     _train(network, rest, progress(range(steps)), rng)
     after = _losses(network, held_out)
@@ -168,6 +171,19 @@ def adapt(
     else:
         denoiser.run = tf.function(lambda noisy: network(noisy, training=False))
     return adapted
+
+
+def _check_independent(network, crops):
+    noisy = np.stack([crop.noisy for crop in crops[:32]])
+    taken_away = noisy - np.asarray(network(noisy, training=False), np.float32)
+    beside = (np.s_[:, :, 1:], np.s_[:, :, :-1]), (np.s_[:, 1:], np.s_[:, :-1])
+    pairs = ((taken_away[one].ravel(), taken_away[other].ravel()) for one, other in beside)
+    correlation = max(np.corrcoef(*pair)[0, 1] for pair in pairs)
+    if correlation > MOST_CORRELATED:
+        raise ModelError(
+            f"--adapt learns from independent noise; here that of neighbouring pixels correlates "
+            f"by {correlation:.2f} (at most {MOST_CORRELATED}). Denoise without it."
+        )
 
 
 def recorrupted(crop: Crop, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

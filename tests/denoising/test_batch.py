@@ -97,6 +97,18 @@ def test_dicoms_are_known_by_their_start_whatever_a_scanner_calls_them(tmp_path)
     assert names == {"IM0001": "IM0001", "1.2.840.5": "1.2.840.5.dcm", "b.dcm": "b.dcm"}
 
 
+def test_a_file_that_cannot_be_read_does_not_stop_its_folder(tmp_path, monkeypatch):
+    for name in ("a.png", "LOCKED"):
+        (tmp_path / name).touch()
+
+    def refused(*_, **__):
+        raise PermissionError("LOCKED")
+
+    monkeypatch.setattr("builtins.open", refused)
+    planned = plan([tmp_path], tmp_path / "out")
+    assert [source.name for source, _ in planned.pairs] == ["a.png"]
+
+
 def test_results_of_one_name_say_of_which_kind_their_sources_are(tmp_path):
     for name in ("a.jpg", "a.PNG", "b.png", "c.cr2", "c.dng"):
         (tmp_path / name).touch()

@@ -101,6 +101,14 @@ def test_a_network_that_training_makes_worse_stays_to_the_bit(rng, monkeypatch):
     np.testing.assert_array_equal(denoiser.network.get_weights()[0], before[0])
 
 
+def test_noise_that_neighbours_share_is_refused(rng):
+    """The loss would fall while such noise is left in."""
+    rows = np.float32(0.05 * rng.normal(size=(30, 16, 1, 1)))
+    crops = [c._replace(noisy=c.noisy + r) for c, r in zip(noisy_crops(rng), rows, strict=True)]
+    with pytest.raises(ModelError, match=r"correlates by 0\.[45]"):
+        adapt(Denoiser.load(scaling_network(0.5)), crops, 1)
+
+
 def test_what_cannot_be_adapted_is_said(rng):
     export = Denoiser(lambda x: x, ModelInfo(channels=1, size_multiple=1, halo=0))
     with pytest.raises(ModelError, match="--adapt needs a Keras model, not an export"):
