@@ -206,9 +206,9 @@ def _train(network, crops, steps, rng):
     for _ in steps:
         chosen = rng.integers(len(crops), size=BATCH)
         pairs = np.stack([recorrupted(crops[i], rng) for i in chosen], 1)
-        step(
-            *(tf.constant(_turned(part, number)) for number in [rng.integers(8)] for part in pairs)
-        )
+        number = rng.integers(8)
+        source, target = (tf.constant(_turned(part, number)) for part in pairs)
+        step(source, target)
 
 
 def _turned(batch, number):
