@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from n2n_tf.denoising import engines
+from n2n_tf.denoising.given_back import constant_areas
 from n2n_tf.denoising.large import as_made, denoise_picture
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
 from n2n_tf.denoising.noise_notes import parse_law
@@ -114,7 +115,8 @@ class Denoiser:
         beyond noise is given back (`n2n_tf.denoising.known_noise`). A picture without noise comes
         back as it is, and so do NaN pixels. A network for RGB images with Gaussian noise knows
         noise that is independent in red, green and blue. Where they share it, as in most JPEG files
-        and in gray pictures of three channels, the shipped gray model denoises the luminance.
+        and in gray pictures of three channels, the shipped gray model denoises the luminance; where
+        they share a part of it, mixtures of the channels that share none are denoised.
 
         Args:
             image: array [height, width] or [height, width, channels], or as `axes` says. A
@@ -183,6 +185,8 @@ class Denoiser:
                 law, given_back = self._by_luminance(
                     planes[part], law, strength, progressed, moved[part]
                 )
+            elif law.apart and self.info.noise_level:
+                given_back = self._apart(planes[part], law, progressed, moved[part])
             else:
                 given_back = self.known(planes[part], law, moved[part], white_level, progressed)
             if tell:
@@ -258,6 +262,21 @@ class Denoiser:
             colour += clean - np.float32(_luminance(colour))
         out[...] = to_integer(colour, out.dtype, 1) if out.dtype.kind == "u" else colour
         return dataclasses.replace(law_of_it, shared=True), given_back
+
+    def _apart(self, image, law, progress, out):
+        """One RGB image whose channels share a part of their noise, into `out` -> share given back.
+
+        The network gets mixtures of the channels that have none in common.
+        """
+        matrix, law = law.apart
+        image = np.float32(image)
+        with np.errstate(invalid="ignore"):  # infinite pixels
+            mixed = image @ np.float32(matrix).T
+            given_back = self.known(mixed, law, mixed, None, progress)
+            result = mixed @ np.float32(np.linalg.inv(matrix)).T
+        result = np.where(constant_areas(image) | ~np.isfinite(result), image, result)
+        out[...] = to_integer(result, out.dtype, 1) if out.dtype.kind == "u" else result
+        return given_back
 
     def _white(self, dtype, white_level):
         """What becomes 1 for a network that knows no noise level."""

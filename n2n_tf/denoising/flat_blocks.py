@@ -21,7 +21,7 @@ CORRELATED = 0.58  # whiteness below which noise is correlated; white noise of 2
 _OWN_CORRELATED = 0.25  # the same of what a channel does not share with others
 _OWN_ENOUGH = 0.3  # the least share of the flattest blocks' energy that tells this
 _TEXTURE = 0.55  # spread of the flattest blocks' energies, from which on they hold texture
-_FALL = 0.25  # high / middle energy of the texture that is left in the flattest blocks
+TEXTURE_FALL = 0.25  # high / middle energy of the texture that is left in the flattest blocks
 _BANDS = (1, 4), (5, 7), (9, 14)  # row + column of the frequencies that are low, middle, high
 HIGH = 21  # frequencies of a block that are high
 _WHITE = 0.8, 1.41  # a quantile of high / middle energy over blocks, and its value in white noise
@@ -96,7 +96,7 @@ def measure(
         unit[c] = max(channel.max(initial=0), -channel.min(initial=0), 1e-300)
         channel /= unit[c]
         centred[c] = channel
-    bands = [centred @ basis for basis in _bases()]
+    bands = dct_bands(centred)
     energies = [np.einsum("cnk,cnk->cn", band, band) / band.shape[2] for band in bands]
     own, shared = energies, np.zeros(len(pixels), bool)
     if len(pixels) > 1:
@@ -107,6 +107,11 @@ def measure(
         for c in range(len(pixels))
     ]
     return split, shared
+
+
+def dct_bands(centred: np.ndarray) -> list[np.ndarray]:
+    """Blocks [..., 64] without their means -> their low, middle and high coefficients."""
+    return [centred @ basis for basis in _bases()]
 
 
 def noise_alone(blocks: Blocks, own: Blocks, alone: bool) -> tuple[float, Blocks]:
@@ -138,7 +143,7 @@ def noise_alone(blocks: Blocks, own: Blocks, alone: bool) -> tuple[float, Blocks
         correlated = high < _OWN_CORRELATED * middle
         correlated &= middle > _OWN_ENOUGH * blocks.middle[chosen].sum()
     if ratio >= CORRELATED or not correlated:
-        high = (own.high - _FALL * own.middle) / (1 - _FALL)
+        high = (own.high - TEXTURE_FALL * own.middle) / (1 - TEXTURE_FALL)
         return 0.0, dataclasses.replace(blocks, high=high)
     correlations, energies = _coloured()
     correlation = float(np.interp(-ratio, -energies[2] / energies[1], correlations))

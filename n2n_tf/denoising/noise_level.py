@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from n2n_tf.denoising.flat_blocks import block_pixels, measure, noise_alone, white_variance
+from n2n_tf.denoising.mixed_colours import CHANNELS, unmixing
 from n2n_tf.denoising.noise_line import LEAST_BLOCKS, SPARSE, SPIKE, best_line, floor_line
 
 ROUNDING = 0.45  # deviation in steps of an integer type that rounding alone explains
@@ -34,6 +35,8 @@ class NoiseEstimate:
         confidence: 0 (assumed) to 1 (measured in many places), the lowest of the channels'.
         assumed: what was assumed and why, in words; empty if the noise was measured.
         shared: whether all channels have one noise: that of their luminance.
+        apart: None, or of three channels that share a part of their noise the matrix [3][3] after
+            which they do not, and the noise then.
     """
 
     gain: tuple[float, ...]
@@ -42,6 +45,7 @@ class NoiseEstimate:
     confidence: float = 1.0
     assumed: tuple[str, ...] = ()
     shared: bool = False
+    apart: "tuple[tuple[tuple[float, ...], ...], NoiseEstimate] | None" = None
 
     @property
     def nothing(self) -> bool:
@@ -58,12 +62,14 @@ class NoiseEstimate:
             tuple(values[channel if len(values) > 1 else 0] for channel in channels)
             for values in (self.gain, self.read)
         )
-        return dataclasses.replace(self, gain=gain, read=read)
+        apart = self.apart if channels == tuple(range(CHANNELS)) else None
+        return dataclasses.replace(self, gain=gain, read=read, apart=apart)
 
     def scaled(self, strength: float) -> "NoiseEstimate":
         """The same noise with its deviation times `strength`."""
         gain, read = (tuple(strength**2 * x for x in values) for values in (self.gain, self.read))
-        return dataclasses.replace(self, gain=gain, read=read)
+        apart = self.apart and (self.apart[0], self.apart[1].scaled(strength))
+        return dataclasses.replace(self, gain=gain, read=read, apart=apart)
 
 
 def estimate_noise(image: np.ndarray) -> NoiseEstimate:
@@ -98,6 +104,38 @@ def estimate_noise(image: np.ndarray) -> NoiseEstimate:
             f"pixel. Received: shape={image.shape}."
         )
     planes = image[..., None] if image.ndim == 2 else image
+    if planes.shape[-1] == CHANNELS and (matrix := unmixing(planes)) is not None:
+        with np.errstate(invalid="ignore"):  # infinite pixels
+            mixed = _unclipped(planes) @ np.float32(matrix).T
+        apart = _of_image(mixed)
+        if not (apart.nothing or apart.correlation or apart.shared):
+            return _mixed(matrix, apart)
+    return _of_image(planes)
+
+
+def _unclipped(planes):
+    """Pixels [H, W, channels] as float32; where a channel was clipped, all are NaN."""
+    values = planes.astype(np.float32)  # a copy
+    for channel in range(planes.shape[2]):
+        plane = planes[..., channel]
+        for end in np.nanmin(plane), np.nanmax(plane):
+            if (at_end := plane == end).mean() > SPIKE:
+                values[at_end] = np.nan
+    return values
+
+
+def _mixed(matrix, apart):
+    """The estimate of channels whose noise is `apart` after a matrix; the gains are those of gray."""
+    back = np.linalg.inv(matrix) ** 2
+    gain = back @ (matrix.sum(1) * apart.gain)
+    gain, read = (tuple(map(float, each)) for each in (np.maximum(gain, 0), back @ apart.read))
+    return dataclasses.replace(
+        apart, gain=gain, read=read, apart=(tuple(map(tuple, matrix.tolist())), apart)
+    )
+
+
+def _of_image(planes):
+    """The estimate of [height, width, channels], each channel's noise taken for its own."""
     channels = planes.shape[-1]
     if (planes == planes[..., :1]).all():  # gray, whatever its channels are called
         found = _of_planes(planes[..., :1]) * channels

@@ -1,0 +1,69 @@
+"""Noise that red, green and blue share in part, as after a conversion of colours by a matrix.
+
+In a wide-gamut profile, or after a change of saturation, every channel holds some of the others'
+noise. A network for independent noise takes what they share for detail. The covariance of the
+noise tells a matrix after which it is independent again: the inverse of its square root.
+"""
+
+import numpy as np
+
+from n2n_tf.denoising.flat_blocks import TEXTURE_FALL, block_pixels, dct_bands
+
+CHANNELS = 3
+_FLATTEST = 200, 0.05  # blocks, at least, and share of them, in which the noise is looked at
+_SHARED = 0.35  # correlation of two channels, from which on they are taken apart
+_OWN = 0.12  # the least eigenvalue of the correlations: channels have some noise of their own
+_WHITE = 0.85  # high / middle energy from which on what is seen is noise, and not texture
+
+
+def unmixing(image: np.ndarray) -> np.ndarray | None:
+    """The matrix that takes the noise of three channels apart.
+
+    Args:
+        image: array [height, width, 3] of any numeric dtype.
+
+    Returns:
+        float64 [3, 3]: `image @ matrix.T` has noise that is independent in its channels, of about
+        the deviation that it had. None for noise that is so already, nearly all of which is one
+        in all channels, or that cannot be told from detail.
+
+    Example:
+        >>> white = np.random.default_rng(0).normal(100, 5, (256, 256, 3))
+        >>> mixed = white @ [[0.7, 0.1, 0.1], [0.3, 0.8, 0.1], [0, 0.1, 0.8]]
+        >>> apart = np.corrcoef((mixed @ unmixing(mixed).T).reshape(-1, 3).T)
+        >>> unmixing(white) is None, bool(np.abs(apart - np.eye(3)).max() < 0.05)
+        (True, True)
+    """
+    pixels, _ = block_pixels(image)
+    pixels = np.float64(pixels[:, np.isfinite(pixels).all((0, 2))])
+    if pixels.shape[1]:  # clipping changes what channels share
+        ends = pixels.min((1, 2), keepdims=True), pixels.max((1, 2), keepdims=True)
+        pixels = pixels[:, ((pixels > ends[0]) & (pixels < ends[1])).all((0, 2))]
+    if pixels.shape[1] < _FLATTEST[0]:
+        return None
+    middle, high = _covariances(pixels)
+    noise = (high - TEXTURE_FALL * middle) / (1 - TEXTURE_FALL)
+    variance = np.diag(noise)
+    if variance.min() <= 0 or (np.diag(high) < _WHITE * np.diag(middle)).any():
+        return None
+    deviation = np.sqrt(variance)
+    correlations = noise / np.outer(deviation, deviation)
+    values, vectors = np.linalg.eigh(correlations)
+    if np.abs(correlations - np.eye(CHANNELS)).max() < _SHARED or values[0] < _OWN:
+        return None
+    apart = vectors / np.sqrt(values) @ vectors.T
+    return deviation[:, None] * apart / deviation
+
+
+def _covariances(pixels):
+    """Of the flattest blocks [3, blocks, 64]: those of middle and of high frequencies, [3, 3]."""
+    pixels = pixels - pixels.mean(2, keepdims=True)
+    low, middle, high = dct_bands(pixels)
+    energy = np.einsum("cnk,cnk->cn", low, low)
+    energy = (energy / np.maximum(energy.mean(1, keepdims=True), 1e-300)).sum(0)
+    least, share = _FLATTEST
+    flat = np.argsort(energy, kind="stable")[: max(least, int(share * len(energy)))]
+    return [
+        np.einsum("ank,bnk->ab", band[:, flat], band[:, flat]) / len(flat) / band.shape[2]
+        for band in (middle, high)
+    ]
