@@ -125,7 +125,7 @@ def _unclipped(planes):
 
 
 def _mixed(matrix, apart):
-    """The estimate of channels whose noise is `apart` after a matrix; the gains are those of gray."""
+    """The estimate of channels whose noise is `apart` after a matrix; gains hold for gray."""
     back = np.linalg.inv(matrix) ** 2
     gain = back @ (matrix.sum(1) * apart.gain)
     gain, read = (tuple(map(float, each)) for each in (np.maximum(gain, 0), back @ apart.read))
