@@ -14,7 +14,7 @@ from n2n_tf.pipelines.files.atomic_files import atomic_file
 from n2n_tf.pipelines.files.exif import WORDS, XMP_TAG, add_directories, tiff_tags, upright_xmp
 from n2n_tf.pipelines.files.image_files import WRITTEN, upright, write_image
 from n2n_tf.pipelines.files.image_limits import ImageFileError
-from n2n_tf.pipelines.files.metadata import upright_exif
+from n2n_tf.pipelines.files.metadata import LARGEST_SEGMENT, upright_exif
 from n2n_tf.pipelines.files.stacks import Planes
 
 RESULTS = (*WRITTEN, ".npy")
@@ -88,6 +88,10 @@ def _note_lost(planes, around, suffix):
     names = {"icc": "colour profile", "exif": "EXIF", "per_metre": "resolution", "xmp": "XMP"}
     holds = holds.get(suffix, tuple(names))
     lost = [text for name, text in names.items() if getattr(around, name) and name not in holds]
+    if suffix in (".jpg", ".jpeg"):
+        parts = {"EXIF": around.exif, "XMP": around.xmp}
+        lost += [name for name, part in parts.items() if len(part or b"") >= LARGEST_SEGMENT]
+    lost += around.own
     if lost:
         planes.notes.append(f"its {' and '.join(lost)} cannot be kept in a {suffix}")
     if {".fits", ".dcm"} & set(planes.suffixes):
@@ -111,7 +115,8 @@ def _writing_tiff(planes, target, overwrite):
         planes.notes.append("its palette became full colours")
     size = len(planes) * math.prod(planes.read(0).pixels.shape) * planes.dtype.itemsize
     large = size > 3 * 2**30
-    around = dataclasses.replace(around, exif=None) if large else around
+    if large and around.exif:  # is put at the end, which a BigTIFF's is not
+        around = dataclasses.replace(around, exif=None, own=(*around.own, "EXIF"))
     _note_lost(planes, around, ".tif")
     tags = tiff_tags(around.exif, around.xmp)
     if recoloured:

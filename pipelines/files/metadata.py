@@ -20,6 +20,9 @@ XMP_START, XMP_TEXT = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp\0"
 LARGEST_PROFILE = 1 << 26  # bytes; a compressed one may claim any size
 _OF_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"sBIT", b"hIST")
 _ORIENTATION = 0x0112
+_PNG_OWN = {b"tEXt": "texts", b"zTXt": "texts", b"gAMA": "gamma", b"cHRM": "primaries",
+            b"cICP": "colour coding", b"mDCV": "light levels", b"cLLI": "light levels"}  # fmt: skip
+LARGEST_SEGMENT = 65500  # bytes of EXIF or XMP that a JPEG holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +34,14 @@ class Surroundings:
         exif: None or EXIF as a TIFF file, without the "Exif" in front.
         per_metre: None or pixels per metre, (horizontal, vertical).
         xmp: None or XMP, text in XML.
+        own: what else is there, in words: no other format gets it.
     """
 
     icc: bytes | None = None
     exif: bytes | None = None
     per_metre: tuple[float, float] | None = None
     xmp: bytes | None = None
+    own: tuple[str, ...] = ()
 
 
 def exif_orientation(exif: bytes) -> int:
@@ -121,7 +126,14 @@ def png_surroundings(data: bytes) -> Surroundings:
         icc = _inflated(packed)
     across, down, unit = struct.unpack(">IIB", chunks.get(b"pHYs", bytes(9)).ljust(9, b"\0")[:9])
     per_metre = (across, down) if unit == 1 else None
-    return Surroundings(icc, chunks.get(b"eXIf"), per_metre, _png_xmp(data))
+    return Surroundings(icc, chunks.get(b"eXIf"), per_metre, _png_xmp(data), _png_own(data))
+
+
+def _png_own(data):
+    found = [(_PNG_OWN.get(name), name, body) for name, body in png_chunks(data)]
+    texts = (b == b"iTXt" and not body.startswith(XMP_TEXT) for _, b, body in found)
+    names = [name for name, _, _ in found if name] + ["texts"] * any(texts)
+    return tuple(dict.fromkeys(names))
 
 
 def _png_xmp(data):
@@ -214,7 +226,7 @@ def behind_jpeg(data: bytes) -> bool:
 
 def jpeg_surroundings(data: bytes) -> Surroundings:
     """`Surroundings` of a JPEG."""
-    exif, profile, per_metre, xmp = None, [], None, None
+    exif, profile, per_metre, xmp, own = None, [], None, None, {}
     for marker, body in jpeg_segments(data):
         if marker == 0xE1 and body.startswith(EXIF_START):
             exif = exif or body[6:]
@@ -226,8 +238,12 @@ def jpeg_surroundings(data: bytes) -> Surroundings:
             unit, across, down = struct.unpack_from(">BHH", body, 7)
             metre = {1: 1 / 0.0254, 2: 100}.get(unit)
             per_metre = (across * metre, down * metre) if metre else None
+        elif marker == 0xED:
+            own["IPTC"] = True
+        elif marker == 0xFE:
+            own["comment"] = True
     icc = b"".join(part for _, part in sorted(profile)) or None
-    return Surroundings(icc, exif, per_metre, xmp)
+    return Surroundings(icc, exif, per_metre, xmp, tuple(own))
 
 
 def jpeg_with(encoded: bytes, around: Surroundings) -> bytes:
@@ -236,9 +252,9 @@ def jpeg_with(encoded: bytes, around: Surroundings) -> bytes:
     if around.per_metre:
         dots = (min(65535, round(v * 0.0254)) for v in around.per_metre)
         segments += _segment(0xE0, JFIF_START + struct.pack(">HBHHBB", 0x0101, 1, *dots, 0, 0))
-    if around.exif and len(around.exif) < 65500:
+    if around.exif and len(around.exif) < LARGEST_SEGMENT:
         segments += _segment(0xE1, EXIF_START + around.exif)
-    if around.xmp and len(around.xmp) < 65500:
+    if around.xmp and len(around.xmp) < LARGEST_SEGMENT:
         segments += _segment(0xE1, XMP_START + around.xmp)
     if around.icc:
         size = 65519

@@ -1,6 +1,7 @@
 """PNG, JPEG, BMP, WebP and JPEG 2000 files as one plane, and the same files with other pixels."""
 
 import contextlib
+import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -95,9 +96,21 @@ class PicturePlanes:
     def rewriting(
         self, target: str | os.PathLike, overwrite: bool = False
     ) -> Iterator[Callable[[int, np.ndarray], None]]:
-        """As `n2n_tf.pipelines.files.tiff_planes.TiffPlanes.rewriting`."""
+        """As `n2n_tf.pipelines.files.tiff_planes.TiffPlanes.rewriting`.
+
+        If no pixel changed, neither does a byte: JPEGs would lose a little otherwise.
+        """
+        before = _fingerprint(self._pixels)  # of pixels that may be overwritten
+
+        def write(index: int, pixels: np.ndarray) -> None:
+            if _fingerprint(pixels) == before:
+                self.notes.clear()
+                temporary.write_bytes(self._data)
+            else:
+                temporary.write_bytes(self._encoded(pixels))
+
         with atomic_file(target, overwrite) as temporary:
-            yield lambda index, pixels: temporary.write_bytes(self._encoded(pixels))
+            yield write
 
     def _encoded(self, pixels):
         data = self._data
@@ -115,6 +128,10 @@ class PicturePlanes:
         return codestream if bare else metadata.jp2_surrounded_like(codestream, data)
 
 
+def _fingerprint(pixels):
+    return pixels.shape, hashlib.sha256(np.ascontiguousarray(pixels)).digest()
+
+
 def _inks(data):
     """Whether a JPEG has four components."""
     return data[jpeg_frame(data) + 9] == 4
@@ -126,8 +143,13 @@ def _changes(kind, data, samples):
         few, palette = data[24] < 8, data[25] == 3
         yield from ["its palette became full colours"] * palette
         yield from [f"its {data[24]}-bit samples became 8-bit ones"] * (few and not palette)
-        transparent = any(name == b"tRNS" for name, _ in metadata.png_chunks(data))
+        names = {name for name, _ in metadata.png_chunks(data)}
+        transparent = b"tRNS" in names
         yield from ["its transparent colour became alpha"] * (transparent and not palette)
+        yield from ["its background colour was left out"] * (
+            b"bKGD" in names and (few or palette or transparent)
+        )
+        yield from ["sBIT was left out, as all bits of a result count"] * (b"sBIT" in names)
     if kind == "JPEG":
         yield from ["its CMYK inks, and their profile, became RGB"] * _inks(data)
         if metadata.behind_jpeg(data):

@@ -37,6 +37,7 @@ STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST_CLASSIC = 2**32  # bytes of a TIFF that is no BigTIFF
 _SURROUNDING = ("InterColorProfile", "XResolution", "YResolution", "ResolutionUnit")
 _SMOOTH = 65535 // 16  # largest step between neighbours of a LUT
+_IPTC = 33723, 34377  # by itself, and among Photoshop's
 _LAYERS = 37724  # Photoshop's ImageSourceData
 ALPHA = ("ASSOCALPHA", "UNASSALPHA")
 
@@ -218,7 +219,8 @@ class TiffPlanes:
             resolution = tuple(metre * over / max(1, under) for over, under in pairs)
         xmp = tags.get(XMP_TAG)
         xmp = bytes(xmp.value) if xmp and isinstance(xmp.value, bytes) else None
-        return Surroundings(bytes(icc) if icc else None, self._exif(), resolution, xmp)
+        own = ("IPTC",) * any(code in tags for code in _IPTC)
+        return Surroundings(bytes(icc) if icc else None, self._exif(), resolution, xmp, own)
 
     def _exif(self):
         source = self._reopened()

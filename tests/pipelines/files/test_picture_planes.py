@@ -54,6 +54,13 @@ def rewritten(path, target, change=lambda pixels: pixels):
     return planes.notes
 
 
+def touched(pixels):
+    """The same pixels but for one bit: what does not change at all is copied byte by byte."""
+    pixels = pixels.copy()
+    pixels[0, 0, 0] ^= 1
+    return pixels
+
+
 def save(path, image=None, **options):
     PIL.Image.fromarray(photo() if image is None else image).save(path, **options)
 
@@ -132,14 +139,17 @@ def test_every_chunk_of_a_png_that_is_not_about_pixels_stays(tmp_path):
         )
 
     extra = {b"gAMA": struct.pack(">I", 45455), b"cHRM": bytes(32), b"bKGD": bytes(6),
+             b"sBIT": b"\5\6\5",
              b"zTXt": b"Raw profile type exif\0\0" + zlib.compress(b"anything"),
              b"teSt": b"somebody's own"}  # fmt: skip
     chunks = b"".join(chunk(name, body) for name, body in extra.items())
     late = chunk(b"tEXt", b"Comment\0behind the pixels")
     (tmp_path / "a.png").write_bytes(data[:33] + chunks + data[33:-12] + late + data[-12:])
-    rewritten(tmp_path / "a.png", tmp_path / "b.png")
+    notes = rewritten(tmp_path / "a.png", tmp_path / "b.png", touched)
+    assert "its background colour was left out" in notes
+    assert "sBIT was left out, as all bits of a result count" in notes
     kept = dict(png_chunks((tmp_path / "b.png").read_bytes()))
-    del extra[b"bKGD"]  # the colour that was transparent became alpha: it is said otherwise now
+    del extra[b"bKGD"], extra[b"sBIT"]  # alpha is there now, and bits that were not
     assert {name: kept[name] for name in extra} == extra
     assert kept[b"tEXt"] == b"Comment\0behind the pixels" and b"bKGD" not in kept
     with PIL.Image.open(tmp_path / "b.png") as image:
@@ -150,7 +160,7 @@ def test_every_chunk_of_a_png_that_is_not_about_pixels_stays(tmp_path):
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 def test_a_jpeg_keeps_its_class(tmp_path, quality, expected, subsampling):
     save(tmp_path / "a.jpg", quality=quality, subsampling=subsampling, progressive=quality == 93)
-    rewritten(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    rewritten(tmp_path / "a.jpg", tmp_path / "b.jpg", touched)
     save(tmp_path / "c.jpg", quality=expected, subsampling=subsampling)
     with PIL.Image.open(tmp_path / "b.jpg") as ours, PIL.Image.open(tmp_path / "c.jpg") as theirs:
         assert ours.quantization[0] == theirs.quantization[0]
@@ -163,13 +173,13 @@ def test_what_follows_the_picture_of_a_jpeg_is_left_out_aloud(tmp_path):
     data = (tmp_path / "a.jpg").read_bytes()
     for rest, said in ((b"", False), (bytes(40), False), (data, True)):
         (tmp_path / "a.jpg").write_bytes(data + rest)
-        notes = rewritten(tmp_path / "a.jpg", tmp_path / f"b{len(rest)}.jpg")
+        notes = rewritten(tmp_path / "a.jpg", tmp_path / f"b{len(rest)}.jpg", touched)
         assert ["what follows its picture (previews, depth, a film) was left out"] * said == notes
 
 
 def test_inks_of_a_jpeg_become_rgb_and_their_profile_goes(tmp_path):
     PIL.Image.fromarray(photo()).convert("CMYK").save(tmp_path / "a.jpg", icc_profile=PROFILE)
-    notes = rewritten(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    notes = rewritten(tmp_path / "a.jpg", tmp_path / "b.jpg", touched)
     assert notes == ["its CMYK inks, and their profile, became RGB"]
     with PIL.Image.open(tmp_path / "b.jpg") as image:
         assert image.mode == "RGB" and "icc_profile" not in image.info
@@ -202,7 +212,8 @@ def test_bit_fields_of_a_bmp_are_decoded_as_they_say(tmp_path, rng):
     with open_planes(tmp_path / "a.bmp") as planes:
         expected = np.floor(values * 255 / 1023 + 0.5)
         np.testing.assert_array_equal(planes.read(0).pixels, expected)
-    notes = rewritten(tmp_path / "a.bmp", tmp_path / "b.bmp")
+    notes = rewritten(tmp_path / "a.bmp", tmp_path / "b.bmp", touched)
+    expected[0, 0, 0] = int(expected[0, 0, 0]) ^ 1
     assert notes == ["its colours have 8 bits each now, in the usual order"]
     with PIL.Image.open(tmp_path / "b.bmp") as image:
         np.testing.assert_array_equal(np.asarray(image), expected)
@@ -256,7 +267,50 @@ def test_what_a_picture_loses_is_said(tmp_path):
     ):
         image = PIL.Image.fromarray(image) if isinstance(image, np.ndarray) else image
         image.save(tmp_path / name, **options)
-        assert rewritten(tmp_path / name, tmp_path / f"result_{name}") == told, name
+        assert rewritten(tmp_path / name, tmp_path / f"result_{name}", touched) == told, name
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".jp2"])
+def test_a_picture_of_which_no_pixel_changes_stays_to_the_byte(tmp_path, suffix):
+    path, target = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    save(path)
+    with open(path, "ab") as file:
+        file.write(b"what follows" * (suffix == ".jpg"))
+
+    def in_place(pixels):
+        pixels[...] = pixels[::-1][::-1]
+        return pixels
+
+    assert rewritten(path, target, in_place) == []
+    assert target.read_bytes() == path.read_bytes()
+    rewritten(path, tmp_path / f"c{suffix}", touched)
+    assert (tmp_path / f"c{suffix}").read_bytes() != path.read_bytes()
+
+
+def test_what_another_format_does_not_get_is_said(tmp_path):
+    texts = PIL.PngImagePlugin.PngInfo()
+    texts.add_text("Comment", "somebody's")
+    texts.add(b"gAMA", struct.pack(">I", 45455))
+    save(tmp_path / "a.png", pnginfo=texts)
+    notes = rewritten(tmp_path / "a.png", tmp_path / "a.jpg")
+    assert notes == ["its texts and gamma cannot be kept in a .jpg"]
+    save(tmp_path / "b.jpg", comment="somebody's")
+    data = (tmp_path / "b.jpg").read_bytes()
+    iptc = b"Photoshop 3.0\x008BIM\4\4\0\0\0\0\0\0"
+    segment = struct.pack(">BBH", 0xFF, 0xED, len(iptc) + 2) + iptc
+    (tmp_path / "b.jpg").write_bytes(data[:2] + segment + data[2:])
+    (said,) = rewritten(tmp_path / "b.jpg", tmp_path / "b.tif")
+    assert "IPTC" in said and "comment" in said
+    assert rewritten(tmp_path / "b.jpg", tmp_path / "c.jpg", touched) == []
+    assert segment in (tmp_path / "c.jpg").read_bytes()
+    tifffile.imwrite(tmp_path / "d.tif", photo(), extratags=[(33723, 7, 4, b"\x1c\2\0\0", True)])
+    assert rewritten(tmp_path / "d.tif", tmp_path / "d.png") == [
+        "its IPTC cannot be kept in a .png"
+    ]
+    save(tmp_path / "e.webp", xmp=b"<x>" + bytes(70000))
+    assert rewritten(tmp_path / "e.webp", tmp_path / "e.jpg") == [
+        "its XMP cannot be kept in a .jpg"
+    ]
 
 
 def test_a_palette_of_grays_makes_a_gray_picture(tmp_path):
@@ -264,7 +318,8 @@ def test_a_palette_of_grays_makes_a_gray_picture(tmp_path):
     image.save(tmp_path / "a.png")
     with open_planes(tmp_path / "a.png") as planes:
         assert planes.read(0).colours == (slice(0, 1),)
-    assert rewritten(tmp_path / "a.png", tmp_path / "b.png") == ["its palette became full colours"]
+    notes = rewritten(tmp_path / "a.png", tmp_path / "b.png", touched)
+    assert notes == ["its palette became full colours"]
 
 
 @pytest.mark.parametrize("dtype, bits", [(np.uint8, 8), (np.uint16, 12), (np.uint16, 16)])
