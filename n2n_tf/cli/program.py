@@ -59,8 +59,12 @@ def start(
             return status
         except KeyboardInterrupt as error:
             terminated = isinstance(error, _Ended)
+            for kept in _held[:1]:  # another thread keeps from being seen what is written there
+                os.dup2(kept, 2)
             print(f"\n{name}: {'terminated' if terminated else 'interrupted'}.", file=sys.stderr)
-            return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+            status = 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+            _end_at_once(status)
+            return status
         except BrokenPipeError:  # whoever read the output, such as `head`, has enough of it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
@@ -90,6 +94,18 @@ def _end(number, frame):
     raise _Ended
 
 
+def _end_at_once(status):
+    """Ends the process if work on a file cannot stop, such as the import of TensorFlow."""
+    batch = sys.modules.get("n2n_tf.denoising.batch")
+    if batch and batch.still_working():
+        from n2n_tf.pipelines.files.atomic_files import remove_unfinished
+
+        sys.stdout.flush()
+        sys.stderr.flush()
+        remove_unfinished()
+        os._exit(status)
+
+
 def _check_values():
     """Refuses what absl's flags let pass and what is meant nowhere: NaN, infinity, "-"."""
     for name in flags.FLAGS:
@@ -105,8 +121,8 @@ def _check_values():
 def expected_errors() -> tuple[type[BaseException], ...]:
     """Types of errors that come from the user's files and machine and are reported in one line."""
     types = (ValueError, OSError, MemoryError)
-    if tensorflow := sys.modules.get("tensorflow"):
-        types += (tensorflow.errors.ResourceExhaustedError,)
+    if errors := getattr(sys.modules.get("tensorflow"), "errors", None):  # all of it is imported
+        types += (errors.ResourceExhaustedError,)
     return types
 
 
@@ -180,6 +196,9 @@ def _flag_text(error):
     return " ".join(str(error).split())
 
 
+_held: list[int] = []  # descriptors of what was descriptor 2
+
+
 @contextlib.contextmanager
 def stderr_held() -> Iterator[None]:
     """Drops what libraries write to file descriptor 2, unless --debug or an unexpected error."""
@@ -189,6 +208,7 @@ def stderr_held() -> Iterator[None]:
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         kept = os.dup(2)
+        _held.append(kept)
         os.dup2(held.fileno(), 2)
         try:
             yield
@@ -199,4 +219,5 @@ def stderr_held() -> Iterator[None]:
             raise
         finally:
             os.dup2(kept, 2)
+            _held.remove(kept)
             os.close(kept)

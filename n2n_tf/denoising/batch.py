@@ -7,6 +7,7 @@ import os
 import pathlib
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -208,6 +209,10 @@ def _check(pairs):
         taken[target] = source
 
 
+_GRACE = 1.0  # seconds in which work that is to stop may do so by itself
+_begun = weakref.WeakSet()  # futures of `overlapped`
+
+
 class Stopped(BaseException):
     """Ends work on a file of a batch that has ended; no error of the file's."""
 
@@ -225,7 +230,8 @@ def overlapped(
 
     Yields:
         a future for every item, in their order, whatever is finished first; its `result()` waits,
-        and raises what the work raised.
+        and raises what the work raised. Closed before its end, the iterator waits a second for what
+        has begun; see `still_working`.
     """
     stop = threading.Event()
 
@@ -233,19 +239,28 @@ def overlapped(
         if stop.is_set():
             raise Stopped
 
-    waiting = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item, go_on))
-                if len(waiting) >= at_once:
-                    yield waiting.popleft()
-            while waiting:
+    waiting, begun = collections.deque(), []
+    pool = concurrent.futures.ThreadPoolExecutor(at_once)
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item, go_on))
+            _begun.add(waiting[-1])
+            begun = [future for future in (*begun, waiting[-1]) if not future.done()]
+            if len(waiting) >= at_once:
                 yield waiting.popleft()
-        finally:
-            stop.set()
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft()
+    except BaseException:  # it was closed, too
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        concurrent.futures.wait(begun, _GRACE)
+        raise
+    pool.shutdown()
+
+
+def still_working() -> bool:
+    """Whether work that was told to stop has not done so, and would hold up the program's end."""
+    return not all(future.done() for future in list(_begun))
 
 
 class Summary:

@@ -12,7 +12,6 @@ a transposed convolution only of a fixed size.
 import pathlib
 import re
 import sys
-import tempfile
 from collections.abc import Callable
 
 import keras
@@ -24,6 +23,7 @@ from n2n_tf.model_files.info import ModelError, ModelInfo, first_line
 from n2n_tf.model_files.litert import SIGNATURE, open_tflite
 from n2n_tf.model_files.litert_form import write_form
 from n2n_tf.model_files.load import load_model
+from n2n_tf.pipelines.files.atomic_files import temporary_folder
 
 TOLERANCE = 1e-5  # largest difference to the Keras network, for images in [0, 1]
 
@@ -72,7 +72,7 @@ def converted(
     signature = [tf.TensorSpec((1, None, None, info.channels), tf.float32, "noisy")]
     run = lambda noisy: {"denoised": same(noisy, training=False)}  # noqa: E731
     archive.add_endpoint(SIGNATURE, run, input_signature=signature)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

@@ -6,8 +6,14 @@ import os
 import pathlib
 import re
 import secrets
+import shutil
+import tempfile
+import threading
 from collections.abc import Iterator
 from typing import Any
+
+_BUSY = threading.RLock()  # held while a file begins, or gets its name
+_UNFINISHED: set[pathlib.Path] = set()
 
 
 @contextlib.contextmanager
@@ -28,17 +34,42 @@ def atomic_file(path: str | os.PathLike, overwrite: bool = False) -> Iterator[pa
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}.")
     temporary = path.with_name(f".{secrets.token_hex(6)}{''.join(path.suffixes)}")
     try:
-        temporary.touch(exist_ok=False)  # with the rights of any new file: the umask's
+        with _BUSY:
+            temporary.touch(exist_ok=False)  # with the rights of any new file: the umask's
+            _UNFINISHED.add(temporary)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        _rename(temporary, path, overwrite)
+        with _BUSY:
+            _rename(temporary, path, overwrite)
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        _UNFINISHED.discard(temporary)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """Gives the path of a folder that is removed when the block ends, or by `remove_unfinished`."""
+    with tempfile.TemporaryDirectory() as folder:
+        _UNFINISHED.add(pathlib.Path(folder))
+        try:
+            yield folder
+        finally:
+            _UNFINISHED.discard(pathlib.Path(folder))
+
+
+def remove_unfinished() -> None:
+    """Removes what other threads are writing; they begin and finish nothing more.
+
+    For a process that ends at once: if one of them had a file in hand, it waits for ever.
+    """
+    _BUSY.acquire()
+    for path in list(_UNFINISHED):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

@@ -465,6 +465,26 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path):
         assert path.name[0] != "." and pixels_of(path).shape == noisy.shape
 
 
+def test_ctrl_c_does_not_wait_for_tensorflow(tmp_path):
+    """It falls into the import, while a worker cannot stop and what libraries say is held back."""
+    slow = tmp_path / "slow/tensorflow"
+    slow.mkdir(parents=True)
+    waits = "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(600)"
+    (slow / "__init__.py").write_text(waits)
+    write_image(tmp_path / "a.png", image())
+    arguments = ["--engine", "keras", "a.png", "-o", "out.png"]
+    done = start(arguments, tmp_path, {"PYTHONPATH": f"{slow.parent}{os.pathsep}{ROOT}"})
+    deadline = time.monotonic() + 90
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    done.send_signal(signal.SIGINT)
+    _, err = done.communicate(timeout=60)  # a tenth of what it sleeps
+    assert done.returncode == 130, err
+    assert err.endswith("n2n-denoise: interrupted.\n") and "Traceback" not in err
+    assert files(tmp_path) >= {"a.png"} and not list(tmp_path.glob("*out*"))
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_a_full_disk_is_told_in_words():
     full = OSError(28, "No space left on device")
     assert program.error_text(full) == "No space left on device"
@@ -511,11 +531,11 @@ def _written(path, pixels):
     return path
 
 
-def start(arguments, folder):
+def start(arguments, folder, environment=None):
     return subprocess.Popen(
         [sys.executable, "-m", "n2n_tf.cli.denoise", *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from n2n_tf.denoising.batch import Naming, Stopped, overlapped, plan
+from n2n_tf.denoising.batch import Naming, Stopped, overlapped, plan, still_working
 
 
 def test_results_come_in_order_whatever_is_finished_first():
@@ -60,6 +60,21 @@ def test_when_the_caller_ends_all_work_ends():
         next(results)
     assert begun[0] == 0 and len(begun) <= 4
     assert sorted(ended) == sorted(begun[1:])  # and none goes on: closing has waited for them
+
+
+def test_work_that_does_not_stop_is_not_waited_for():
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work(item, go_on):
+        begun.set()
+        may_end.wait(60)
+
+    with contextlib.closing(overlapped(work, range(9))) as results:
+        waited_for = next(results)
+        assert begun.wait(60)
+    assert not waited_for.done() and still_working()
+    may_end.set()
+    waited_for.result(60)
 
 
 def test_of_a_folder_all_images_are_denoised_but_copies_of_raws(tmp_path):

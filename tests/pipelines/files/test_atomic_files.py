@@ -3,6 +3,8 @@
 import concurrent.futures
 import os
 import pathlib
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -164,3 +166,35 @@ def test_text_paths_go_too(tmp_path, monkeypatch):
     with atomic_file("a.txt") as temporary:
         temporary.write_text("x")
     assert pathlib.Path("a.txt").read_text() == "x"
+
+
+def test_nothing_unfinished_stays_of_a_process_that_ends_at_once(tmp_path):
+    """In a process of its own, as nothing is written in it any more."""
+    script = """
+import os, pathlib, threading
+from n2n_tf.pipelines.files.atomic_files import atomic_file, remove_unfinished, temporary_folder
+
+at, go = threading.Barrier(3), threading.Event()
+
+def write():
+    with atomic_file("late.txt") as temporary:
+        temporary.write_text("x")
+        at.wait()
+        go.wait()
+
+def make():
+    with temporary_folder() as folder:
+        pathlib.Path("folder").write_text(folder)
+        at.wait()
+        go.wait()
+
+for work in (write, make):
+    threading.Thread(target=work, daemon=True).start()
+at.wait()
+remove_unfinished()
+go.set()
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    assert names(tmp_path) == ["folder"]
+    assert not pathlib.Path((tmp_path / "folder").read_text()).exists()
