@@ -1,15 +1,18 @@
-"""What a training run learns from, after equal steps, and which network learns it, at equal cost.
+"""What a training run learns from, which network learns it, and how: three tables.
 
   python benchmarks/objectives.py --data_dir photos --clean_dir Kodak --steps 300 \
       --start runs/n2n --network unet_residual --features 24 objectives
-  python benchmarks/objectives.py --data_dir photos --clean_dir Kodak --steps 1500 networks
+  python benchmarks/objectives.py --data_dir photos --clean_dir Kodak --steps 2000 networks
+  python benchmarks/objectives.py --data_dir photos --clean_dir Kodak --steps 1000 recipes
 
 objectives: all from the weights of --start, a model of Neighbor2Neighbor: the same crops at the
 same noise levels (log-uniform, Gaussian sigma 5 to 50), the same optimizer; only the loss differs.
 networks: all from random weights by one objective, as many steps as cost the multiply-adds of
---steps steps of unet_bias_free with 48 features. PSNR in dB on the first --images clean
-photographs at sigma 10, 25 and 50, from the moving average of the weights; CPU seconds are those of
-the process while it trained, all threads together. An interrupted run continues.
+--steps steps of unet_bias_free with 48 features.
+recipes: this network again, --steps steps of as many pixels, one setting changed at a time.
+PSNR in dB on the first --images clean photographs at sigma 10, 25 and 50, from the moving average
+of the weights; CPU seconds are those of the process while it trained, all threads together. An
+interrupted run continues.
 """
 
 import dataclasses
@@ -40,14 +43,30 @@ OBJECTIVES = {
     "recorrupted tau 1": RECORRUPTED | {"tau": 1.0},
     "recorrupted tau 2": RECORRUPTED | {"tau": 2.0},
     "noise2noise": {"method": "noise2noise"},
+    "sure": {"method": "sure"},
     "supervised": {"method": "supervised"},
 }
 NETWORKS = {
-    "unet_bias_free 48 features": {"network": "unet_bias_free", "features": 48},
     "unet_bias_free 24 features": {"network": "unet_bias_free", "features": 24},
-    "unet_residual 24 features": {"network": "unet_residual", "features": 24},
-    "unet 48 features, the paper's": {"network": "unet", "features": 48},
+    "unet_residual 12 features": {"network": "unet_residual", "features": 12},
     "unet_mobile 24 features": {"network": "unet_mobile", "features": 24},
+    "unet_bias_free 48 features": {"network": "unet_bias_free", "features": 48},
+    "unet_residual 24 features": {"network": "unet_residual", "features": 24},
+    "unet_bias_free 96 features": {"network": "unet_bias_free", "features": 96},
+    "unet_residual 48 features": {"network": "unet_residual", "features": 48},
+    "unet 48 features, the paper's": {"network": "unet", "features": 48},
+}
+RECIPES = {
+    "the recipe": {},
+    "halvings": {"schedule": "halvings"},
+    "no moving average": {"ema_decay": 0.0},
+    "no flips and rotations": {"augment": False},
+    "levels drawn uniformly": {"log_levels": False},
+    "losses not balanced": {"balance": False},
+    "sixteen crops of 64 x 64": {"batch_size": 16, "patch_size": 64},
+    "one crop of 256 x 256": {"batch_size": 1, "patch_size": 256},
+    "half the learning rate": {"learning_rate": 5e-4},
+    "sigma 25 alone": {"noise": "gauss25"},
 }
 
 
@@ -83,9 +102,9 @@ def recipes(what):
             name: dataclasses.replace(common, **start, **more, learning_rate=8e-4)
             for name, more in OBJECTIVES.items()
         }
-    return {
-        name: dataclasses.replace(common, **RECORRUPTED, **more) for name, more in NETWORKS.items()
-    }
+    light = NETWORKS["unet_bias_free 48 features"]
+    rows = NETWORKS if what == "networks" else {name: light | r for name, r in RECIPES.items()}
+    return {name: dataclasses.replace(common, **RECORRUPTED | more) for name, more in rows.items()}
 
 
 def steps_of(what, recipe):
@@ -93,7 +112,7 @@ def steps_of(what, recipe):
     from n2n_tf.networks.cost import multiply_adds
     from n2n_tf.training.recipes import build_network
 
-    if what == "objectives":
+    if what != "networks":
         return STEPS.value
     light = dataclasses.replace(recipe, **NETWORKS["unet_bias_free 48 features"])
     costs = [multiply_adds(build_network(one)) for one in (light, recipe)]
@@ -139,8 +158,8 @@ def cpu_seconds():
 
 def main(arguments):
     """Trains and scores row after row."""
-    if arguments[1:] not in (["objectives"], ["networks"]):
-        raise app.UsageError("Name one of: objectives, networks.")
+    if arguments[1:] not in (["objectives"], ["networks"], ["recipes"]):
+        raise app.UsageError("Name one of: objectives, networks, recipes.")
     program.import_tensorflow()
     from n2n_tf.denoising.denoiser import Denoiser
     from n2n_tf.evaluation.clean_images import load_clean
