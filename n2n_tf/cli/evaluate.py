@@ -102,7 +102,12 @@ def main(arguments: list[str]) -> None:
         denoise = None if MODEL.value == "noisy" else Denoiser.load(MODEL.value)
     raw = noise.kind in RAW_KINDS
     channels = denoise.channels if denoise else 4 if raw else 3
-    if raw and denoise:
+    if raw and denoise and denoise.info.noise_level and not ESTIMATE.value:
+        raise ValueError(
+            f"--model={MODEL.value}: is a network for Gaussian noise, which sees raws through "
+            "Anscombe's transform: give --estimate."
+        )
+    if raw and denoise and not ESTIMATE.value:
         print("The network alone is scored, without the levels and detail that n2n-denoise keeps.")
     if (channels == 4) != raw:
         raise ValueError(

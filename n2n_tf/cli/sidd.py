@@ -23,6 +23,7 @@ The files of blocks do not say which camera, and so which Bayer pattern, a block
 order of the 40 scenes is assumed unless --scenes gives another.
 """
 
+import functools
 import json
 import pathlib
 import shlex
@@ -314,7 +315,11 @@ def _denoise(denoiser, planes):
     """Packed raw float32 [N, h, w, 4] -> the same, denoised one by one."""
     import numpy as np
 
-    return np.stack([denoiser.bare(image) for image in planes])
+    from n2n_tf.denoising.raw_frames import denoise_planes
+
+    gaussian = denoiser.info.noise_level is not None  # it has to know the noise of what it sees
+    denoise = functools.partial(denoise_planes, denoiser) if gaussian else denoiser.bare
+    return np.stack([denoise(image) for image in planes])
 
 
 def _output_folder():

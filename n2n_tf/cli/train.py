@@ -267,9 +267,10 @@ def recipe_from_flags() -> Recipe:
         raise ValueError(
             f"--noise={recipe.noise}: is the noise of camera raws, which need --channels=4."
         )
-    if noise.kind not in (*RAW_KINDS, "none") and recipe.channels == 4:
+    if noise.kind == "poisson" and recipe.channels == 4:
         raise ValueError(
-            f"--noise={recipe.noise}: for camera raw it must be none, raw or poisson_gaussian."
+            f"--noise={recipe.noise}: for camera raw it must be none, raw, poisson_gaussian, or "
+            "gauss for a network that sees raws through Anscombe's transform."
         )
     if noise.kind == "profile" and not holds_raws(DATA_DIR.value):
         raise ValueError(
@@ -281,6 +282,16 @@ def recipe_from_flags() -> Recipe:
             f"--method={recipe.method}: must know the noise, which --noise={recipe.noise} does not "
             "tell. For images that are noisy already use one of "
             f"{', '.join(FROM_NOISY_IMAGES)}."
+        )
+    if (
+        noise.kind == "gauss"
+        and recipe.channels == 4
+        and (VAL_DIR.value or holds_raws(DATA_DIR.value))
+    ):
+        raise ValueError(
+            f"--noise={recipe.noise}: for camera raw it is added to photographs, as a network sees "
+            "raws through Anscombe's transform; for raws and for --val_dir it cannot be. Score the "
+            "network by n2n-evaluate --estimate."
         )
     if VAL_DIR.value and noise.kind in ("none", "profile"):
         raise ValueError(

@@ -298,13 +298,12 @@ class Denoiser:
             image, white_level, progress: as for a call.
             law: the noise of its channels.
             out: array of the same shape, for the result; it may be `image`.
-            finish: as `n2n_tf.denoising.large.denoise_picture` takes it; then the network is one
-                that knows no noise level.
+            finish: as `n2n_tf.denoising.large.denoise_picture` takes it.
 
         Returns:
             the mean share of what the network took away that was given back.
         """
-        levels = None if finish else self.info.noise_level
+        levels = self.info.noise_level
         white = self._white(image.dtype, white_level)
 
         def run(windows: np.ndarray) -> np.ndarray:

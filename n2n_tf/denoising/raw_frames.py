@@ -113,6 +113,11 @@ def denoise_planes(
     """
     noise = parse_law(noise) if isinstance(noise, str) else noise
     finish = with_levels_kept if keep_levels else as_made
+    if noise == "none" and denoise.info.noise_level:
+        raise ValueError(
+            "this model is one for Gaussian noise, to which it must be told a raw's noise; "
+            "let it be estimated, or give it."
+        )
     if noise == "none":
         return finish(noisy, denoise(noisy, progress=progress, noise="none"))
     law = estimate_noise(noisy) if noise == "auto" else noise

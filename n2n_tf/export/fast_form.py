@@ -45,6 +45,10 @@ def fast_graph(network: keras.Model, info: ModelInfo, precision: str) -> tuple[b
     """
     side = round_up(SIDE, info.size_multiple)
     info = info.but(precision=precision, sha256=None)
+    if precision in CALIBRATED and info.channels == 4 and info.noise_level:
+        raise ModelError(
+            "raws that are scaled to their noise may leave [0, 1], and integers cannot"
+        )
     if precision in CALIBRATED:  # its integers hold [0, 1] only
         info = info.but(noise_level=None)
 

@@ -16,7 +16,7 @@ from n2n_tf.pipelines.raw import bayer
 from n2n_tf.pipelines.raw.cache import list_raws
 from n2n_tf.pipelines.raw.camera_files import read_raw
 from n2n_tf.pipelines.raw.frame import normalise
-from n2n_tf.pipelines.raw.unprocess import raw_planes_of_photo
+from n2n_tf.pipelines.raw.unprocess import raw_planes_of_photo, rooted_planes_of_photo
 from n2n_tf.pipelines.training.sources import holds_raws
 
 CALIBRATION_IMAGES = 32
@@ -79,14 +79,15 @@ def photos(names: Sequence[str], info: ModelInfo) -> list[np.ndarray]:
     if channels in (1, 3):
         return [to_float(to_channels(embedded_photo(name), channels)) for name in names]
     if channels == 4:
-        return [_as_raw(embedded_photo(name), number) for number, name in enumerate(names)]
+        planes = rooted_planes_of_photo if info.noise_level else raw_planes_of_photo
+        return [_as_raw(embedded_photo(name), planes, i) for i, name in enumerate(names)]
     generator = np.random.default_rng(0)
     return [generator.random((256, 256, channels), np.float32) for _ in names]
 
 
-def _as_raw(photo, seed):
+def _as_raw(photo, planes, seed):
     height, width = (side // 2 * 2 for side in photo.shape[:2])
-    return np.asarray(raw_planes_of_photo(to_float(photo[:height, :width]), [11, seed]))
+    return np.asarray(planes(to_float(photo[:height, :width]), [11, seed]))
 
 
 def _folder_images(folder, channels):

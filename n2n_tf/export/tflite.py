@@ -66,6 +66,13 @@ class Variant:
                 f"a network of {info.channels} channels cannot take a mosaic; train one with "
                 "--channels 4."
             )
+        integers = self.precision in CALIBRATED
+        if info.channels == 4 and info.noise_level and (mosaic or integers):
+            raise ValueError(
+                "a network for Gaussian noise takes raws after Anscombe's transform, scaled to "
+                f"their noise; {'a mosaic has' if mosaic else 'integers hold'} none of that. Take "
+                "one trained with --noise raw, such as mobile_raw."
+            )
         if self.input == "rgb_uint8" and info.channels != 3:
             raise ValueError(f"a network of {info.channels} channels cannot take RGB pixels.")
         if (

@@ -77,7 +77,8 @@ def table() -> list[str]:
         default = " (default)" if name in DEFAULTS.values() else ""
         kind = KINDS[info.channels] + default
         cost = f"{info.multiply_adds:,}"
-        rows.append((name, kind, info.noise, cost, headline(results_of(name))))
+        results = results_of(name)
+        rows.append((name, kind, results["noise"], cost, headline(results)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 

@@ -15,7 +15,7 @@ from n2n_tf.model_files.run_story import run_record, run_story
 from n2n_tf.networks.cost import multiply_adds
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.files.checksums import file_checksum
-from n2n_tf.shipping.figures import save_results
+from n2n_tf.shipping.figures import judged_by, save_results
 from n2n_tf.shipping.forms import in_16_bits, write_litert_form
 
 
@@ -92,7 +92,7 @@ def add_model(
         write_json(folder / INFO_FILE, info.to_json())
         write_litert_form(folder)
         if measure:
-            save_results(folder, info.noise, measure(folder))
+            save_results(folder, judged_by(info), measure(folder))
     return target
 
 

@@ -218,7 +218,7 @@ def overview() -> str:
         ]
         lines.append(
             f"| [{name}]({name}/{CARD_FILE}) | {KINDS[info.channels]}{default} | "
-            f"{info.noise} | {figures[0]} | {figures[1]} | {info.parameters:,} | "
+            f"{results['noise']} | {figures[0]} | {figures[1]} | {info.parameters:,} | "
             f"{info.multiply_adds:,} | {training['steps']:,} steps, {_hours(training)}, "
             f"{training['recipe']['noise_realization']} noise |"
         )

@@ -14,6 +14,7 @@ from n2n_tf.denoising.raw_frames import denoise_planes
 from n2n_tf.evaluation.clean_images import embedded_clean, load_clean
 from n2n_tf.evaluation.protocol import SEED, Result, average, evaluate
 from n2n_tf.model_files import shipped
+from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.model_files.shipped import RESULTS_FILE
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.noise.synthetic import parse_noise
@@ -58,7 +59,7 @@ def measure(
     denoiser = Denoiser.load(name)
     sets = {EMBEDDED: embedded_clean(denoiser.channels)}
     sets |= {data: load_clean(path, denoiser.channels) for data, path in folders.items()}
-    own, rows = denoiser.info.noise, []
+    own, rows = judged_by(denoiser.info), []
     for noise in [own, *ALSO.get(own, [])]:
         model = parse_noise(noise)
         estimated = noise != own and model.kind == "poisson"
@@ -76,12 +77,17 @@ def measure(
     return rows
 
 
+def judged_by(info: ModelInfo) -> str:
+    """The noise of a model's main figures: that of its training, or of sensors if it is for raw."""
+    return "raw" if info.channels == 4 else info.noise
+
+
 def save_results(folder: pathlib.Path, noise: str, rows: list[dict[str, Any]]) -> None:
     """Writes the results.json of the model in a folder: these figures and no older ones.
 
     Args:
         folder: `pathlib.Path`.
-        noise: the noise that the model was trained on.
+        noise: that of the main figures.
         rows: what `measure` gave.
     """
     results = {"noise": noise, "seed": SEED, "repeats": 1, "results": rows}

@@ -50,9 +50,10 @@ def batches_of(
     worker: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """The batches of a recipe, from a `Subset` of a folder's images; see `training_batches`."""
+    noise = noise_of(recipe)
     return training_batches(
         images,
-        noise_of(recipe),
+        noise,
         frozen=recipe.noise_realization == "frozen",
         patch_size=recipe.patch_size,
         batch_size=recipe.batch_size,
@@ -60,7 +61,7 @@ def batches_of(
         augment=recipe.augment,
         seed=recipe.seed,
         start_step=start_step,
-        prepare=preparation(images.whole),
+        prepare=preparation(images.whole, noise.kind == "gauss"),
         worker=worker,
         parts=METHODS[recipe.method].batch_parts,
         paired=getattr(images.whole, "paired", False),

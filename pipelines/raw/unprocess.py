@@ -302,6 +302,11 @@ def raw_planes_of_photo(rgb: Any, seed: Any) -> tf.Tensor:
     return tf.clip_by_value(tf.stack(planes, axis=-1), 0.0, 1.0)
 
 
+def rooted_planes_of_photo(rgb: Any, seed: Any) -> tf.Tensor:
+    """The square root of `raw_planes_of_photo`, in which photon noise is alike at all levels."""
+    return tf.sqrt(raw_planes_of_photo(rgb, seed))
+
+
 def _linear(rgb):
     """Tone curve and gamma undone; from a table, if the values are 256ths, as of most photos."""
     step = tf.clip_by_value(tf.cast(rgb * 255.0 + 0.5, tf.int32), 0, 255)

@@ -18,7 +18,7 @@ from n2n_tf.pipelines.files.listing import files_below, why_none
 from n2n_tf.pipelines.raw.bayer import pack
 from n2n_tf.pipelines.raw.cache import RawCache, list_raws
 from n2n_tf.pipelines.raw.frame import RawFileError
-from n2n_tf.pipelines.raw.unprocess import raw_planes_of_photo
+from n2n_tf.pipelines.raw.unprocess import raw_planes_of_photo, rooted_planes_of_photo
 
 # Sub-images of SIDD are 0013_NOISY_RAW_010_s001.npy, 0013_GT_RAW_010_s001.npy.
 _CLEAN = re.compile(r"(^|_)GT_RAW_\d{3}_s\d+\.npy$")
@@ -210,6 +210,14 @@ def _digest(names, contents):
     return digest.hexdigest()[:16]
 
 
-def preparation(images: Any) -> Callable | None:
-    """What makes packed raw of crops of these training images; None if they need nothing."""
-    return raw_planes_of_photo if isinstance(images, PhotosAsRaw) else None
+def preparation(images: Any, gaussian: bool = False) -> Callable | None:
+    """What makes packed raw of crops of these training images; None if they need nothing.
+
+    Args:
+        images: a folder of training images.
+        gaussian: whether the network is one for Gaussian noise. It will see raws through Anscombe's
+            transform, which but for a constant is the square root.
+    """
+    if not isinstance(images, PhotosAsRaw):
+        return None
+    return rooted_planes_of_photo if gaussian else raw_planes_of_photo

@@ -177,6 +177,10 @@ def test_raw_noise_goes_with_raw_models_only(evaluation, tmp_path):
     raw = ("--model=raw", "--data_dir=mine")
     refused(evaluation(*raw, "--noise=gauss25"), "this model has 4")
     assert evaluation(*raw, "--noise=raw:0.004,0.0001", "--save_images=shown").status == 0
+    (tmp_path / "raw/model.json").write_text(json.dumps(info | {"noise_level": [0.01, 0.2]}))
+    refused(evaluation(*raw, "--noise=raw:0.004,0.0001"), "give --estimate")
+    ended = evaluation(*raw, "--noise=raw:0.004,0.0001", "--estimate")
+    assert ended.status == 0 and "network alone" not in ended.out
     pictures = sorted(p.name for p in (tmp_path / "shown").rglob("*.png"))
     assert pictures == ["c_clean.png", "c_denoised.png", "c_noisy.png"]
 

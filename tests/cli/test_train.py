@@ -40,6 +40,17 @@ def test_a_folder_of_raws_is_told_what_it_needs(train, tmp_path):
     assert ended.status == 1 and "none of its 1 images is usable" in ended.err
 
 
+def test_gaussian_noise_of_raws_is_for_photographs(train, tmp_path):
+    (tmp_path / "photos").mkdir()
+    write_image(tmp_path / "photos/a.png", np.zeros((96, 96, 3), np.uint8))
+    rest = (f"--model_dir={tmp_path / 'model'}", "--noise=gauss5_50", "--channels=4")
+    ended = train(f"--data_dir={tmp_path / 'photos'}", "--val_dir=photos", *rest)
+    assert ended.status == 1 and "by n2n-evaluate --estimate" in ended.err
+    write_sample(tmp_path / "photos/b.dng", random_mosaic(24, 30))
+    ended = train(f"--data_dir={tmp_path / 'photos'}", *rest)
+    assert ended.status == 1 and "is added to photographs" in ended.err
+
+
 @pytest.mark.parametrize(
     "folder, message",
     [

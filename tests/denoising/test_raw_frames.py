@@ -8,6 +8,7 @@ from skimage import data
 
 from n2n_tf.denoising import known_noise, large
 from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.raw_frames import LEVEL_REACH, denoise_frame, denoise_mosaic, remaining_noise
 from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.pipelines.files.image_files import write_image
@@ -17,7 +18,16 @@ from n2n_tf.pipelines.raw import bayer
 from n2n_tf.pipelines.raw.frame import RawFileError, RawFrame, normalise
 from n2n_tf.pipelines.raw.unprocess import draw_noise_level, raw_planes_of_photo
 from n2n_tf.pipelines.training.batches import random_bayer_flip, training_batches
-from n2n_tf.pipelines.training.sources import MosaicFolder, PhotosAsRaw, RawFolder, holds_raws
+from n2n_tf.pipelines.training.holdout import Subset
+from n2n_tf.pipelines.training.sources import (
+    MosaicFolder,
+    PhotosAsRaw,
+    RawFolder,
+    holds_raws,
+    preparation,
+)
+from n2n_tf.training.data import batches_of
+from n2n_tf.training.recipes import Recipe
 
 BLACK, WHITE = (60, 62, 64, 66), 1023
 
@@ -158,6 +168,40 @@ def test_a_large_raw_in_bands_is_the_whole_raw(monkeypatch, rng, keep_levels, si
     assert shares[1] == pytest.approx(shares[0], abs=1e-5)
     assert [done for done, _ in steps] == list(range(steps[0][1] + 1))
     assert np.mean(whole != mosaic) > 0.5
+
+
+def test_a_network_for_gaussian_noise_sees_noise_alike_at_all_levels_and_units_come_back(rng):
+    # Anscombe's transform by hand: 2 sqrt(counts + 3/8) has deviation 1 for 10 photons or more.
+    shot, read, seen = 1 / 400, 1e-5, []
+    clean = np.repeat(np.float32([0.05, 0.2, 0.8]), 256)[None].repeat(512, 0)
+    noisy = shot * rng.poisson(clean / shot) + rng.normal(0, read**0.5, clean.shape)
+    law = NoiseEstimate((shot,), (read,))
+    info = ModelInfo(4, 8, 8, noise_level=(0.005, 0.2))
+    gaussian = Denoiser(lambda x: seen.append(x) or x, info, tile=512)
+    result = denoise_mosaic(gaussian, np.float32(noisy), "RGGB", noise=law)
+    np.testing.assert_allclose(result, noisy, atol=1e-5)
+    (window,) = seen
+    parts = np.split(window[0], 3, axis=1)
+    counts = np.array([0.05, 0.2, 0.8]) / shot
+    roots = 2 * np.sqrt(counts + 0.375 + read / shot**2)
+    spread = np.mean([part.std((0, 1)).mean() for part in parts])
+    assert np.ptp([part.std((0, 1)).mean() for part in parts]) < 0.05 * spread
+    steps = np.diff([part.mean() for part in parts])
+    np.testing.assert_allclose(steps / spread, np.diff(roots), rtol=0.03)
+    with pytest.raises(ValueError, match="must be told a raw's noise"):
+        denoise_mosaic(gaussian, np.float32(noisy), "RGGB", noise="none")
+
+
+def test_photographs_with_gaussian_noise_are_what_such_a_network_sees(tmp_path, rng):
+    for level in (40, 200):
+        write_image(tmp_path / f"{level}.png", np.full((96, 96, 3), level, np.uint8))
+    photos = PhotosAsRaw(ImageFolder(tmp_path))
+    recipe = Recipe("gauss25", channels=4, patch_size=32, batch_size=2, method="supervised")
+    noisy, clean = next(iter(batches_of(Subset(photos, photos.names), recipe, 1)))
+    assert np.std(noisy - clean, axis=(1, 2, 3)) == pytest.approx([25 / 255] * 2, rel=0.05)
+    photo = rng.random((6, 8, 3), np.float32)
+    linear, rooted = (preparation(photos, gaussian)(photo, (0, 1)) for gaussian in (False, True))
+    np.testing.assert_allclose(np.square(rooted), linear, rtol=1e-5, atol=1e-7)
 
 
 def test_a_model_of_pictures_is_refused():

@@ -227,6 +227,11 @@ def test_variants_that_do_not_fit():
             variant = Variant((64, 64), precision, "bayer_mosaic", **more)
             with pytest.raises(ValueError, match="uint16 pixels and fixed levels"):
                 variant.describe(info.but(channels=4))
+    gaussian = info.but(channels=4, noise_level=(0.01, 0.2))
+    for variant in (Variant((64, 64), input="bayer_mosaic"), Variant((64, 64), "int8")):
+        with pytest.raises(ValueError, match="takes raws after Anscombe's transform"):
+            variant.describe(gaussian)
+    assert Variant((64, 64)).describe(gaussian).noise_level == (0.01, 0.2)
 
 
 def test_what_calibrates_is_not_what_judges():
