@@ -40,7 +40,8 @@ def card(name: str) -> str:
         "| --- | --- |",
         f"| network | {info.network}, {recipe['features']} features (the paper's U-Net has 48), "
         f"{info.parameters:,} parameters, {info.multiply_adds:,} multiply-adds per pixel |",
-        f"| noise it was trained on | {_noise_words(info.noise)} |",
+        f"| noise it was trained on | {_noise_words(info.noise)}"
+        f"{_ROOTED if kind == 'raw' and info.noise_level else ''} |",
         f"| noise realisation | {regime} |",
         f"| method | {_METHODS[recipe.get('method', 'neighbor2neighbor')](recipe)}"
         f"{_recipe_words(recipe)} |",
@@ -135,6 +136,9 @@ def _noise_words(name):
     return f"`{name}`: shot and read noise after Brooks et al. 2019, from a low to a high ISO"
 
 
+_ROOTED = ", on the square root of linear raw; in use Anscombe's transform makes raws such"
+
+
 def _recorrupted_words(recipe):
     share = recorruption_factor(recipe["tau"]) ** 0.5
     return (
@@ -171,7 +175,7 @@ def _limits(kind, recipe):
     if kind == "raw":
         return (
             "Trained on photographs unprocessed to raw, not on any camera's own raws, and on "
-            "Gaussian noise of that variance. X-Trans and monochrome sensors are not supported. "
+            "Gaussian noise. X-Trans and monochrome sensors are not supported. "
             "A run on raws of your own camera (`n2n-train --channels 4 --noise none "
             f"--initial_model unet_raw --network {recipe['network']} --features "
             f"{recipe['features']}`) suits that camera better."
