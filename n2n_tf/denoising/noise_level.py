@@ -1,6 +1,7 @@
 """The noise of a picture, from the picture alone."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -166,25 +167,44 @@ def _of_planes(planes):
     pixels, overlap = block_pixels(planes)
     finite = np.isfinite(pixels).all(2)
     varied = finite & (pixels != pixels[..., :1]).any(2)
-    found = []
+    found, again = [], []
+    darkest = _darkest(planes)
     split, shared = measure(pixels, varied)
     for c, both in enumerate(split):
         blocks, own = (each.only(varied[c]) for each in both)
         alone = bool(shared[c]) or len(pixels) == 1  # what others show tells nothing of its noise
         kept = pixels[c][finite[c]], varied[c][finite[c]], overlap, alone
-        one = _of_plane(planes[..., c], *kept, blocks, own)
-        found.append(dataclasses.replace(one, shared=bool(shared[c]) and not one.nothing))
-    return found
+        estimate = functools.partial(_of_plane, planes[..., c], *kept, blocks, own)
+        found.append(estimate(darkest, False))
+        again.append(estimate)
+    dark = [-one.read[0] / one.gain[0] for one in found if one.gain[0] > 0]
+    for c, one in enumerate(found):  # if one counts photons, so do those that may as well
+        if dark and one.gain == (0.0,) and not one.nothing:
+            found[c] = again[c](np.median(dark), True)
+    return [
+        dataclasses.replace(one, shared=bool(of_others) and not one.nothing)
+        for one, of_others in zip(found, shared, strict=True)
+    ]
 
 
 _NONE = NoiseEstimate((0.0,), (0.0,))
 
 
-def _of_plane(plane, pixels, varied, overlap, alone, blocks, own):
+def _darkest(planes):
+    """Where channels have no noise if it is that of photons: one level, as for most cameras."""
+    dark = [
+        np.quantile(plane[np.isfinite(plane)].astype(np.float64), _DARKEST)
+        for plane in np.moveaxis(planes, 2, 0)
+        if np.isfinite(plane).any()
+    ]
+    return min(dark, default=0.0)
+
+
+def _of_plane(plane, pixels, varied, overlap, alone, blocks, own, dark, photons):
+    """The estimate of a channel; `dark`, `photons`: as for `best_line`."""
     if len(pixels) == 0:
         return _of_differences(plane)
-    base = np.quantile(plane[np.isfinite(plane)].astype(np.float64), _DARKEST)
-    found = _of_blocks(pixels, varied, overlap, alone, base, blocks, own)
+    found = _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons)
     estimate = _held(found, blocks, pixels[varied])
     if alone:
         estimate = _white(estimate, blocks, pixels[varied])
@@ -194,7 +214,7 @@ def _of_plane(plane, pixels, varied, overlap, alone, blocks, own):
     return estimate if estimate.deviation(levels).max() > least else _NONE
 
 
-def _of_blocks(pixels, varied, overlap, alone, base, blocks, own):
+def _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons):
     """The estimate from `pixels`, the energies of whose `varied` blocks are given."""
     constant = pixels[~varied, 0]
     if len(own.level) < LEAST_BLOCKS:
@@ -204,7 +224,7 @@ def _of_blocks(pixels, varied, overlap, alone, base, blocks, own):
         return NoiseEstimate((0.0,), (read,), 0.0, 0.1, ("the picture is very small",))
     correlation, blocks = noise_alone(blocks, own, alone)
     for flatness, trust in _FLATNESS[:2] if alone else _FLATNESS:
-        line = best_line(blocks, pixels, flatness, base, overlap)
+        line = best_line(blocks, pixels, flatness, dark, overlap, photons)
         enough = LEAST_BLOCKS if alone else LEAST_BLOCKS * overlap
         if line is not None and line.blocks >= enough:
             if _of_few_values(pixels, constant, line.blocks):

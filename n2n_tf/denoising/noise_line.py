@@ -38,7 +38,12 @@ class Line:
 
 
 def best_line(
-    blocks: Blocks, pixels: np.ndarray, flatness: float, base: float, overlap: float = 1.0
+    blocks: Blocks,
+    pixels: np.ndarray,
+    flatness: float,
+    base: float,
+    overlap: float = 1.0,
+    photons: bool = False,
 ) -> Line | None:
     """Fits a line to the flat blocks of a channel.
 
@@ -48,6 +53,7 @@ def best_line(
         flatness: energy of a flat block's low frequencies at most, in variances.
         base: level at which there is no noise if all of it is that of photons.
         overlap: in how many blocks a pixel is; so many count as one.
+        photons: whether the noise is that of photons unless these blocks speak against it.
 
     Returns:
         `Line`, or None if too few blocks are flat.
@@ -58,9 +64,9 @@ def best_line(
     spikes = [np.mean(pixels == end) > SPIKE for end in ends]
     high_end = ends[1] if spikes[1] else None
     start = floor_line(blocks)
-    line = _line(blocks, start, (None, high_end), flatness, base, overlap)
+    line = _line(blocks, start, (None, high_end), flatness, base, overlap, photons)
     if spikes[0]:  # noise that was clipped there, or counts of which many are zero?
-        clipped = _line(blocks, start, (ends[0], high_end), flatness, base, overlap)
+        clipped = _line(blocks, start, (ends[0], high_end), flatness, base, overlap, photons)
         if clipped and clipped.gain == 0 and (line is None or clipped.misfit < line.misfit):
             return clipped
     return line
@@ -88,7 +94,7 @@ def floor_line(blocks: Blocks) -> tuple[float, float]:
     return gain[best], read[best]
 
 
-def _line(blocks, start, ends, flatness, base, overlap):
+def _line(blocks, start, ends, flatness, base, overlap, expected):
     """A line, or one of less freedom if it explains the same blocks about as well."""
     line, used = _fit(blocks, start, ends, flatness)
     if line is None:
@@ -106,7 +112,7 @@ def _line(blocks, start, ends, flatness, base, overlap):
     ]
     if flat is not None:
         other = _misfit(blocks, used, flat, ends)
-        photons = likely[1] > likely[0] + _FOR_PHOTONS
+        photons = likely[1] > likely[0] + (-_FOR_PHOTONS if expected else _FOR_PHOTONS)
         both = likely[2] > likely[0] + _FOR_BOTH and other > max(2 * misfit, _SMALL_MISFIT)
         if few or not (photons or both):
             return Line(*flat, len(count), other)

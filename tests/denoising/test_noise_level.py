@@ -107,6 +107,33 @@ def test_channels_are_independent(photo, random):
     assert deviation == pytest.approx([5, 10, 20], rel=0.05)
 
 
+@pytest.mark.parametrize("amplitude", [2, 10])
+def test_a_channel_of_few_levels_has_the_law_of_the_others_unless_it_speaks_against_it(
+    random, amplitude
+):
+    y, x = np.mgrid[:384, :512]
+    ramp, narrow = 40 + 180 * x / 512, 151 + amplitude * np.sin(y / 40)
+    noisy = random.poisson(np.stack([narrow, ramp, 0.7 * ramp], -1) / 255 * 1000) / 1000 * 255
+    estimate = estimate_noise(noisy)
+    assert estimate.gain == pytest.approx([0.255] * 3, rel=0.25)
+    assert estimate.deviation([151, 130, 90]) == pytest.approx(
+        np.sqrt(0.255 * np.array([151, 130, 90])), rel=0.05
+    )
+    noisy[..., 0] = ramp + random.normal(0, 6, ramp.shape)
+    estimate = estimate_noise(noisy)
+    assert estimate.gain == (0, pytest.approx(0.255, rel=0.1), pytest.approx(0.255, rel=0.1))
+    assert estimate.read[0] == pytest.approx(36, rel=0.05)
+
+
+@pytest.mark.parametrize("offsets", [(100, 400), (0, 1500)])
+def test_channels_of_two_detectors_have_offsets_of_their_own(photo, random, offsets):
+    other = data.camera().astype(float)
+    counts = random.poisson(np.stack([photo, other], -1) / 255 * 30)
+    estimate = estimate_noise(offsets + 2 * counts)
+    assert estimate.gain == pytest.approx([2, 2], rel=0.05)
+    assert -np.divide(estimate.read, estimate.gain) == pytest.approx(offsets, abs=3)
+
+
 @pytest.mark.parametrize(("scale", "offset"), [(1e-4, 0.0), (1e4, -3e4), (3.0, 77.0)])
 @pytest.mark.parametrize("law", ["gauss", "poisson"])
 def test_units_do_not_matter(photo, random, scale, offset, law):
