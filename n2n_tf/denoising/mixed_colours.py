@@ -13,6 +13,7 @@ CHANNELS = 3
 _FLATTEST = 200, 0.05  # blocks, at least, and share of them, in which the noise is looked at
 _SHARED = 0.35  # correlation of two channels, from which on they are taken apart
 _OWN = 0.12  # the least eigenvalue of the correlations: channels have some noise of their own
+_SLOW_FALL = 0.8  # the highest high / middle energy that texture is taken to have
 _WHITE = 0.85  # high / middle energy from which on what is seen is noise, and not texture
 
 
@@ -42,14 +43,18 @@ def unmixing(image: np.ndarray) -> np.ndarray | None:
     if pixels.shape[1] < _FLATTEST[0]:
         return None
     middle, high = _covariances(pixels)
-    noise = (high - TEXTURE_FALL * middle) / (1 - TEXTURE_FALL)
-    variance = np.diag(noise)
-    if variance.min() <= 0 or (np.diag(high) < _WHITE * np.diag(middle)).any():
+    if (np.diag(high) < _WHITE * np.diag(middle)).any():
         return None
-    deviation = np.sqrt(variance)
-    correlations = noise / np.outer(deviation, deviation)
+    for fall in _SLOW_FALL, TEXTURE_FALL:  # texture is shared too, and may look like noise
+        noise = (high - fall * middle) / (1 - fall)
+        if np.diag(noise).min() <= 0:
+            return None
+        deviation = np.sqrt(np.diag(noise))
+        correlations = noise / np.outer(deviation, deviation)
+        if np.abs(correlations - np.eye(CHANNELS)).max() < _SHARED:
+            return None
     values, vectors = np.linalg.eigh(correlations)
-    if np.abs(correlations - np.eye(CHANNELS)).max() < _SHARED or values[0] < _OWN:
+    if values[0] < _OWN:
         return None
     apart = vectors / np.sqrt(values) @ vectors.T
     return deviation[:, None] * apart / deviation
