@@ -150,7 +150,7 @@ def test_without_shipped_models_that_is_the_error(run, store):
 def test_the_list_shows_every_model(run, defaults):
     for name in shipped.shipped_models():
         rows = figures.measure(name, {})
-        figures.save_results(shipped.SHIPPED / name, shipped.info_of(name).noise, rows)
+        figures.save_results(shipped.SHIPPED / name, figures.judged_by(shipped.info_of(name)), rows)
     ended = run("denoise", "--list_models")
     assert (ended.status, ended.err) == (0, "")
     head, *rows = ended.out.splitlines()
