@@ -48,12 +48,10 @@ def page(record: dict, experiment: Experiment, folder: pathlib.Path) -> str:
     parts = [f"<h1>{_text(record['title'])}</h1>", f"<p>{_text(tables.caption(record))}</p>"]
     for noise in tables.noises(record):
         parts.append(f"<h2>{_text(NOISES.get(noise, noise))}</h2>")
-        if not experiment.panels:
-            parts += [_table(record, experiment, noise), _plot(record, experiment, noise)]
-            parts.append(_ceilings(noise, tables.sets_of(record)))
-        else:
-            parts.append(_left_out(record, noise))
-        parts.append(_panels(record, noise, folder))
+        figures = [_table(record, experiment, noise), _plot(record, experiment, noise)]
+        figures.append(_ceilings(noise, tables.sets_of(record)))
+        pictures = [_panels(record, noise, folder)]
+        parts += pictures + figures if experiment.panels else figures + pictures
     parts.append(f"<p>{_text(tables.conditions(record))}</p>")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8">'
@@ -84,13 +82,6 @@ def _table(record, experiment, noise):
         f'<div class="wide"><table><tr><th></th>{head}<th>steps</th><th>noise</th>'
         f"<th>seconds</th></tr>{''.join(rows)}</table></div>"
     )
-
-
-def _left_out(record, noise):
-    """The rows that have no picture, and why."""
-    rows = [row for row in record["rows"] if row["noise"] == noise and "missing" in row]
-    told = "".join(f"<li>{_text(row['label'])}: {_text(row['missing'])}</li>" for row in rows)
-    return f"<p>Left out:</p><ul>{told}</ul>" if rows else ""
 
 
 def _plot(record, experiment, noise):
@@ -149,7 +140,14 @@ def _panels(record, noise, folder):
     )
     scores = [row["pictures"]["psnr"] for row in rows if row["kind"] != "noisy"]
     best = scores.index(max(scores)) if scores else 0
-    return f'<div class="panels">{panels}</div>{_slider(shown, best, folder, noise)}'
+    told = (
+        f"{first['image']}: its middle, {ZOOM} x {ZOOM} pixels, {SCALE} times enlarged; under each "
+        "the PSNR in dB and the SSIM of the whole photograph."
+    )
+    return (
+        f'<div class="panels">{panels}</div><p>{_text(told)}</p>'
+        f"{_slider(shown, best, folder, noise)}"
+    )
 
 
 def _slider(shown, best, folder, noise):

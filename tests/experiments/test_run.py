@@ -112,6 +112,11 @@ def test_rows_are_measured_once_kept_and_shown(shop, tmp_path):
     assert "http" not in shown.replace("https://", "http").split("<script>")[1]  # no other file
     Balanced().feed(shown)
 
+    figure = page(record, dataclasses.replace(TRIAL, panels=True), tmp_path / "out")
+    told = f"{FIRST_SET[0]}: its middle, 64 x 64 pixels"
+    assert figure.index(told) < figure.index("32.08 / 0.879")  # the caption speaks of columns
+    Balanced().feed(figure)
+
 
 class Balanced(html.parser.HTMLParser):
     """Fails for an element that is closed by another's tag, and for a picture from elsewhere."""
