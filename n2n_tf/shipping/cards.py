@@ -95,7 +95,7 @@ def card(name: str) -> str:
         "",
         "## Limits",
         "",
-        _limits(kind, recipe),
+        _limits(name, kind, recipe),
         "",
         "## Trained by",
         "",
@@ -171,13 +171,13 @@ def _recipe_words(recipe):
     return "".join(f"; {word}" for word in words)
 
 
-def _limits(kind, recipe):
+def _limits(name, kind, recipe):
     if kind == "raw":
         return (
             "Trained on photographs unprocessed to raw, not on any camera's own raws, and on "
             "Gaussian noise. X-Trans and monochrome sensors are not supported. "
             "A run on raws of your own camera (`n2n-train --channels 4 --noise none "
-            f"--initial_model unet_raw --network {recipe['network']} --features "
+            f"--initial_model {name} --network {recipe['network']} --features "
             f"{recipe['features']}`) suits that camera better."
         )
     return (
