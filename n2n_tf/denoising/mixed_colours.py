@@ -13,7 +13,7 @@ CHANNELS = 3
 _FLATTEST = 200, 0.05  # blocks, at least, and share of them, in which the noise is looked at
 _SHARED = 0.35  # correlation of two channels, from which on they are taken apart
 _OWN = 0.12  # the least eigenvalue of the correlations: channels have some noise of their own
-_SLOW_FALL = 0.8  # the highest high / middle energy that texture is taken to have
+_SLOW_FALL = 0.85  # the highest high / middle energy that texture is taken to have
 _WHITE = 0.85  # high / middle energy from which on what is seen is noise, and not texture
 
 

@@ -96,20 +96,29 @@ def cosine_at(step: int, steps: int, highest: float, warm_up: float = 0.03) -> f
     return highest * 0.5 * (1.0 + math.cos(math.pi * (step - rise + 0.5) / (steps - rise)))
 
 
-class CosineSchedule(keras.callbacks.Callback):
-    """Sets the learning rate before every step of `fit`, by the steps that the optimizer counts.
+class CosineSchedule(PaperSchedule):
+    """The same gamma; sets the learning rate before every step, by those the optimizer counts.
 
     Args:
         steps: length of the whole training in steps, also of a training run that continues.
         learning_rate: the highest.
+        epochs, gamma, gamma_delay: as of `PaperSchedule`.
     """
 
-    def __init__(self, steps: int, learning_rate: float) -> None:
-        super().__init__()
-        self.steps, self.learning_rate = steps, learning_rate
+    def __init__(
+        self,
+        steps: int,
+        learning_rate: float,
+        epochs: int,
+        gamma: float = 2.0,
+        gamma_delay: float = 0.0,
+    ) -> None:
+        super().__init__(epochs, learning_rate, gamma, gamma_delay)
+        self.steps = steps
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Reads the steps that are done."""
+        """Assigns gamma and reads the steps that are done."""
+        super().on_epoch_begin(epoch, logs)
         self._step = int(self.model.optimizer.iterations)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -209,11 +209,10 @@ class _Training:
         self.report(f"{'Continuing' if step else 'Starting'} at step {step + 1} of {self.total}.")
         self._warn(step)
         recipe = self.recipe
-        schedule = PaperSchedule(
-            recipe.epochs, self._learning_rate(), recipe.gamma, recipe.gamma_delay
-        )
+        rate, gamma = self._learning_rate(), (recipe.gamma, recipe.gamma_delay)
+        schedule = PaperSchedule(recipe.epochs, rate, *gamma)
         if recipe.schedule == "cosine":
-            schedule = CosineSchedule(self.total, self._learning_rate())
+            schedule = CosineSchedule(self.total, rate, recipe.epochs, *gamma)
         guard = FiniteGuard(self.recipe, self.images.names, self.checkpoint)
         if not self.chief:
             self._fit_all(schedule, [schedule, guard, self.checkpoint])

@@ -1,8 +1,11 @@
 """Gamma and learning rate, epoch by epoch, against the official training loop."""
 
+import keras
 import pytest
+import tensorflow as tf
 
-from n2n_tf.method.schedules import cosine_at, gamma_at, learning_rate_at
+from n2n_tf import Neighbor2Neighbor
+from n2n_tf.method.schedules import CosineSchedule, cosine_at, gamma_at, learning_rate_at
 
 
 def official_rates(epochs, initial):
@@ -52,6 +55,28 @@ def test_a_delayed_gamma_is_0_and_then_what_it_would_have_been():
     gammas = [gamma_at(epoch, 5, 2.0, delay=0.6) for epoch in (1, 2, 3, 4, 5)]
     assert gammas == [0, 0, 0, 1.6, 2.0]
     assert gamma_at(1, 3, 2.0, delay=0.0) > 0 and gamma_at(3, 3, 2.0, delay=1.0) == 0
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.5])
+def test_beside_a_cosine_gamma_rises_as_in_the_paper(delay):
+    seen = []
+
+    class Seen(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            rate = float(self.model.optimizer.learning_rate)
+            seen.append((float(self.model.gamma), rate))
+
+    image = keras.Input((None, None, 1))
+    model = Neighbor2Neighbor(keras.Model(image, keras.layers.Conv2D(1, 1)(image)))
+    model.compile(optimizer=keras.optimizers.Adam())
+    schedule = CosineSchedule(8, 1e-3, epochs=4, gamma=2.0, gamma_delay=delay)
+    noisy = tf.data.Dataset.from_tensors(tf.zeros((1, 8, 8, 1))).repeat()
+    model.fit(noisy, epochs=4, steps_per_epoch=2, verbose=0, callbacks=[schedule, Seen()])
+    gammas = [0.5, 0.5, 1, 1, 1.5, 1.5, 2, 2]
+    if delay:
+        gammas[:4] = [0] * 4
+    assert [gamma for gamma, _ in seen] == gammas
+    assert [rate for _, rate in seen] == pytest.approx([cosine_at(i, 8, 1e-3) for i in range(8)])
 
 
 def test_a_cosine_rises_shortly_and_ends_near_0():
