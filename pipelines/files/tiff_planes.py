@@ -196,6 +196,7 @@ class TiffPlanes:
         alpha = len(extra) > 0 and extra[-1] in ALPHA
         opaque = samples - alpha
         rgb = name_of(page.photometric) in ("RGB", "YCBCR", "PALETTE") and samples >= 3
+        rgb &= not self._tiff.is_lsm  # which calls a microscope's channels so
         if self._reading.rgb is not None:
             rgb = self._reading.rgb and opaque >= 3
         colours = (slice(0, 3), *channels(3, opaque)) if rgb else channels(0, opaque)

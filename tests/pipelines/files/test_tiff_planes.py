@@ -341,6 +341,35 @@ def test_a_palette_of_colours_is_read_as_rgb(tmp_path, rng):
         np.testing.assert_array_equal(planes.read(0).pixels, (table // 257).T[pixels])
 
 
+@pytest.mark.parametrize(("depth", "channels"), [(5, 1), (3, 3)])
+def test_channels_of_an_lsm_are_no_colours_and_its_thumbnails_no_planes(
+    tmp_path, rng, depth, channels
+):
+    path, fields = tmp_path / "a.lsm", tifffile.TIFF.CZ_LSMINFO
+    info = np.zeros((), [(name, f"<{kind}") for name, kind in fields])
+    facts = {"MagicNumber": 67127628, "StructureSize": info.nbytes, "DataType": 1}
+    facts |= {"DimensionX": 64, "DimensionY": 48, "DimensionZ": depth, "DimensionTime": 1}
+    facts |= {"DimensionChannels": channels, "ThumbnailX": 16, "ThumbnailY": 16}
+    for name, value in facts.items():
+        info[name] = value
+    tag = 34412, 1, info.nbytes, info.tobytes(), True  # CZ_LSMINFO
+    written = rng.integers(0, 255, (depth, channels, 48, 64), dtype=np.uint8)
+    with tifffile.TiffWriter(path) as tiff:
+        for index, plane in enumerate(written):
+            how = {"photometric": "minisblack"}
+            if channels > 1:
+                how = {"photometric": "rgb", "planarconfig": "separate"}
+            page = plane if channels > 1 else plane[0]
+            tiff.write(page, metadata=None, extratags=[tag] if index == 0 else [], **how)
+            small = np.full((16, 16, 3), index, np.uint8)
+            tiff.write(small, photometric="rgb", subfiletype=1, metadata=None)
+    with TiffPlanes(path) as planes:
+        read = [planes.read(index) for index in range(len(planes))]
+    np.testing.assert_array_equal([np.moveaxis(p.pixels, 2, 0) for p in read], written)
+    alone = tuple(slice(c, c + 1) for c in range(channels))
+    assert [plane.colours for plane in read] == [alone] * depth
+
+
 def test_white_is_zero_and_stays_so(tmp_path, rng):
     pixels = random(rng, (9, 8), np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
