@@ -166,8 +166,8 @@ def test_training_on_camera_raws_gives_a_model_of_raws(capsys, monkeypatch, deno
         (("--noise=profile", "--channels=4"), "--data_dir holds no raws"),
         (("--noise=none", "--val_dir=x"), "cannot be added to any"),
         (
-            ("--noise=gauss25", "--channels=4"),
-            "for camera raw it must be none, raw or poisson_gaussian",
+            ("--noise=poisson30", "--channels=4"),
+            "for camera raw it must be none, raw, poisson_gaussian, or gauss",
         ),
     ],
 )
