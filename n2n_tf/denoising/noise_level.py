@@ -177,10 +177,10 @@ def _of_planes(planes):
         estimate = functools.partial(_of_plane, planes[..., c], *kept, blocks, own)
         found.append(estimate(darkest, False))
         again.append(estimate)
-    of_own = [one for one, of_others in zip(found, shared, strict=True) if not of_others]
-    dark = [-one.read[0] / one.gain[0] for one in of_own if one.gain[0] > 0]
-    for c, one in enumerate(found):  # if one counts photons, so do those that may as well
-        if dark and one in of_own and not (one.gain[0] or one.nothing):
+    of_own = [(c, one) for c, one in enumerate(found) if not shared[c]]  # noise of their own
+    dark = [-one.read[0] / one.gain[0] for _, one in of_own if one.gain[0] > 0]
+    for c, one in of_own:  # if one counts photons, so do those that may as well
+        if dark and not (one.gain[0] or one.nothing):
             found[c] = again[c](np.median(dark), True)
     return [
         dataclasses.replace(one, shared=bool(of_others) and not one.nothing)
