@@ -488,12 +488,14 @@ def _print_estimates(inputs):
     """A table of the noise of every plane of every file; needs no model."""
     from n2n_tf.denoising.noise_level import estimate_noise
     from n2n_tf.denoising.noise_notes import TABLE_HEAD, notes_on, table_rows
+    from n2n_tf.denoising.raw_noise import estimate_raw_noise
 
     failed = 0
     for path in map(pathlib.Path, inputs):
         try:
+            estimate = estimate_raw_noise if _naming().is_raw(path) else estimate_noise
             for name, image in _planes_of(path):
-                law = estimate_noise(image)
+                law = estimate(image)
                 notes = "; ".join(notes_on([(law, 0.0)]))
                 print(f"{name}{': ' if notes else ''}{notes}", TABLE_HEAD, sep="\n")
                 print("\n".join(table_rows(law, image)))

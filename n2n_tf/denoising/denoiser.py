@@ -14,6 +14,7 @@ from n2n_tf.denoising.given_back import constant_areas
 from n2n_tf.denoising.large import as_made, denoise_picture
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
 from n2n_tf.denoising.noise_notes import parse_law
+from n2n_tf.denoising.raw_noise import estimate_raw_noise
 from n2n_tf.denoising.tiling import Tile, Tiling, denoised_rows, image_window
 from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.load import load_model
@@ -179,7 +180,8 @@ class Denoiser:
                 self._as_trained(planes[part], white_level, progressed, moved[part])
                 continue
             known = None if noise == "auto" else noise
-            law = known or estimate_noise(planes[part])
+            estimate = estimate_raw_noise if step == 4 else estimate_noise
+            law = known or estimate(planes[part])
             law = law.of_channels(*range(first, first + step)).scaled(strength)
             if law.shared and self.luminance:
                 law, given_back = self._by_luminance(

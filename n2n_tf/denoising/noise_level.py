@@ -5,7 +5,13 @@ import functools
 
 import numpy as np
 
-from n2n_tf.denoising.flat_blocks import block_pixels, measure, noise_alone, white_variance
+from n2n_tf.denoising.flat_blocks import (
+    Blocks,
+    block_pixels,
+    measure,
+    noise_alone,
+    white_variance,
+)
 from n2n_tf.denoising.mixed_colours import CHANNELS, unmixing
 from n2n_tf.denoising.noise_line import LEAST_BLOCKS, SPARSE, SPIKE, best_line, floor_line
 
@@ -21,7 +27,7 @@ _DARKEST = 0.001  # share of the pixels; of all, as few blocks lie at the border
 _MANY_PHOTONS = 20  # from which on noise is close to normal
 # What is called flat, and how much the line is then trusted; the last ones where detail that other
 # channels have too has been taken off.
-_FLATNESS = (1.0, 1.0), (2.0, 0.5), (4.0, 0.5), (8.0, 0.5), (16.0, 0.5)
+FLATNESS = (1.0, 1.0), (2.0, 0.5), (4.0, 0.5), (8.0, 0.5), (16.0, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +88,8 @@ def estimate_noise(image: np.ndarray) -> NoiseEstimate:
     y in the new units.
 
     Args:
-        image: array [height, width] or [height, width, channels], any numeric dtype. Planes of a
-            camera raw are channels; a mosaic must be packed before.
+        image: array [height, width] or [height, width, channels], any numeric dtype. For the planes
+            of a camera raw, `raw_noise.estimate_raw_noise` is surer.
 
     Returns:
         `NoiseEstimate`, in the units of the picture. Deviation 0 for pictures without noise: of few
@@ -206,7 +212,7 @@ def _of_plane(plane, pixels, varied, overlap, alone, blocks, own, dark, photons)
     if len(pixels) == 0:
         return _of_differences(plane)
     found = _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons)
-    estimate = _held(found, blocks, pixels[varied])
+    estimate = held(found, blocks, pixels[varied])
     if alone:
         estimate = _white(estimate, blocks, pixels[varied])
     levels = np.quantile(pixels[::SPARSE].astype(np.float64), (0.01, 0.99))
@@ -224,16 +230,16 @@ def _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons):
         read = floor_line(blocks)[1]
         return NoiseEstimate((0.0,), (read,), 0.0, 0.1, ("the picture is very small",))
     correlation, blocks = noise_alone(blocks, own, alone)
-    for flatness, trust in _FLATNESS[:2] if alone else _FLATNESS:
+    for flatness, trust in FLATNESS[:2] if alone else FLATNESS:
         line = best_line(blocks, pixels, flatness, dark, overlap, photons)
         enough = LEAST_BLOCKS if alone else LEAST_BLOCKS * overlap
         if line is not None and line.blocks >= enough:
-            if _of_few_values(pixels, constant, line.blocks):
+            if of_few_values(pixels, constant, line.blocks):
                 return _NONE
             seen = line.blocks / max(1.0, overlap)
             trust *= seen / (seen + 10)
             return NoiseEstimate((line.gain,), (line.read,), correlation, trust)
-    if _of_few_values(pixels, constant, 0):
+    if of_few_values(pixels, constant, 0):
         return _NONE
     read = max(blocks.high[blocks.flattest(max(200, len(pixels) // 20))].mean(), 0.0)
     if not alone:
@@ -242,19 +248,35 @@ def _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons):
     return NoiseEstimate((0.0,), (read,), correlation, 0.15, (reason,))
 
 
-def _held(estimate, blocks, pixels):
+def smoothest(estimate: NoiseEstimate, blocks: Blocks, pixels: np.ndarray) -> float | None:
+    """How much of a variance the smoothest blocks of a channel hold.
+
+    Args:
+        estimate: of one channel.
+        blocks: as they are, with their detail.
+        pixels: [blocks, 64], their pixels.
+
+    Returns:
+        the share: 1 for white noise of this variance, less if some places have less noise; None if
+        there are too few blocks.
+    """
+    variance, usable = _usable(estimate, blocks, pixels)
+    if usable.sum() < _BLOCKS_TO_HOLD:
+        return None
+    quantile, white, _ = _SMOOTHEST
+    return float(np.quantile(blocks.high[usable] / variance[usable], quantile)) / white
+
+
+def held(estimate: NoiseEstimate, blocks: Blocks, pixels: np.ndarray) -> NoiseEstimate:
     """An estimate, or as much of it as the smoothest blocks hold: texture adds to noise everywhere.
 
     Of white noise the few blocks with the least energy still have a known share of its variance.
+    Arguments as for `smoothest`.
     """
     if estimate.nothing or estimate.correlation:
         return estimate
-    variance, usable = _usable(estimate, blocks, pixels)
-    if usable.sum() < _BLOCKS_TO_HOLD:
-        return estimate
-    quantile, white, least = _SMOOTHEST
-    share = np.quantile(blocks.high[usable] / variance[usable], quantile) / white
-    if share > least:
+    share = smoothest(estimate, blocks, pixels)
+    if share is None or share > _SMOOTHEST[2]:
         return estimate
     return estimate.scaled(share**0.5)
 
@@ -286,11 +308,16 @@ def _usable(estimate, blocks, pixels):
     return variance, usable
 
 
-def _of_few_values(pixels, constant, flat):
+def of_few_values(pixels: np.ndarray, constant: np.ndarray, flat: int) -> bool:
     """Whether a picture is drawn, or a screen's: areas without any noise, of two values or more.
 
     One value alone may be what surrounds a noisy picture, unless that has few values itself; the
     edges between areas look like noise in some blocks, but in few.
+
+    Args:
+        pixels: [blocks, 64] of a channel.
+        constant: the values of those blocks that have one.
+        flat: how many blocks a line of the noise was fitted to.
     """
     if len(constant) < max(0.01 * len(pixels), 3 * flat):
         return False

@@ -72,6 +72,37 @@ def best_line(
     return line
 
 
+def sensor_line(
+    blocks: Blocks, pixels: np.ndarray, flatness: float, overlap: float = 1.0
+) -> Line | None:
+    """Fits the line of a camera's sensor, which is black at 0: of photons, and of reading if seen.
+
+    Args:
+        blocks, pixels, flatness, overlap: as for `best_line`.
+
+    Returns:
+        `Line` with a gain above 0 and a read variance of at least 0, or None if too few blocks are
+        flat.
+    """
+    blocks = blocks.only(np.argsort(blocks.level, kind="stable"))
+    white = pixels.max()
+    ends = None, white if np.mean(pixels == white) > SPIKE else None
+    line, used = _fit(blocks, floor_line(blocks), ends, flatness)
+    if line is None:
+        return None
+    photons, count = _fit(blocks, line, ends, flatness, zero_at=0.0)
+    if min(line) > 0:
+        likely = [
+            -np.inf if law is None else _likelihood(blocks, used, law, ends) / overlap
+            for law in (photons, line)
+        ]
+        if likely[1] > likely[0] + _FOR_OFFSET:
+            return Line(*line, len(used), _misfit(blocks, used, line, ends))
+    if photons is None:
+        return None
+    return Line(*photons, len(count), _misfit(blocks, used, photons, ends))
+
+
 def floor_line(blocks: Blocks) -> tuple[float, float]:
     """A line below which the flattest blocks of hardly any range of level lie -> (gain, read)."""
     ranges = int(np.clip(len(blocks.level) // 100, 1, 16))

@@ -7,8 +7,9 @@ import numpy as np
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.large import as_made
-from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
+from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.noise_notes import parse_law
+from n2n_tf.denoising.raw_noise import estimate_raw_noise
 from n2n_tf.pipelines.raw import bayer
 from n2n_tf.pipelines.raw.frame import RawFrame, denormalise, normalise
 
@@ -120,7 +121,7 @@ def denoise_planes(
         )
     if noise == "none":
         return finish(noisy, denoise(noisy, progress=progress, noise="none"))
-    law = estimate_noise(noisy) if noise == "auto" else noise
+    law = estimate_raw_noise(noisy) if noise == "auto" else noise
     law = law.of_channels(*range(4)).scaled(strength)
     planes = np.empty(noisy.shape, np.float32) if out is None else out
     given_back = denoise.known(noisy, law, planes, progress=progress, finish=finish)
