@@ -10,6 +10,10 @@ It is measured, and its card and the tables of all models are written:
   n2n-models add --name unet_raw --model runs/raw --data_dir Kodak --data_dir Set14 \\
       --data "765 photographs of ..." --data_license "research use" --hardware "one H100 GPU"
 
+Measure some again and write their figures, when the program has changed what comes out:
+
+  n2n-models measure --only unet_raw --data_dir Kodak --data_dir Set14
+
 Write all cards and tables again, when only their wording has changed:
 
   n2n-models cards
@@ -48,9 +52,9 @@ LICENSE = flags.DEFINE_string("license", "Apache-2.0", "add: licence of the weig
 DATA_DIR = flags.DEFINE_multi_string(
     "data_dir",
     [],
-    "add, verify: folder of clean images to measure on; may be given several times.",
+    "add, verify, measure: folder of clean images to measure on; may be given several times.",
 )
-ONLY = flags.DEFINE_list("only", None, "verify, convert: names of the models. [all]")
+ONLY = flags.DEFINE_list("only", None, "verify, measure, convert: names of the models. [all]")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "add: replace a model of this name.")
 
 
@@ -104,6 +108,29 @@ def verify() -> int:
     return 1 if wrong else 0
 
 
+def measure() -> None:
+    """Measures and writes the figures."""
+    folders = _folders()
+    program.import_tensorflow()
+    from n2n_tf.model_files import shipped
+    from n2n_tf.shipping import cards, figures
+
+    names = ONLY.value or shipped.shipped_models()
+    for name in names:
+        sets = {row["data"] for row in shipped.results_of(name)["results"]} - {figures.EMBEDDED}
+        if missing := sorted(sets - folders.keys()):
+            raise ValueError(
+                f"the card of {name} has figures of {', '.join(missing)}, which would be lost: "
+                "give the folder of each by --data_dir."
+            )
+    for name in names:
+        rows = figures.measure(name, folders, _progress)
+        noise = figures.judged_by(shipped.info_of(name))
+        figures.save_results(shipped.SHIPPED / name, noise, rows)
+        _print(name, rows)
+    cards.write_cards()
+
+
 def cards() -> None:
     """Writes the documents again."""
     program.import_tensorflow()
@@ -152,7 +179,13 @@ def _print(name, rows):
         )
 
 
-ACTIONS = {"verify": verify, "add": add, "cards": cards, "convert": convert}
+ACTIONS = {
+    "verify": verify,
+    "add": add,
+    "measure": measure,
+    "cards": cards,
+    "convert": convert,
+}
 
 
 def run() -> None:

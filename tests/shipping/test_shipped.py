@@ -333,6 +333,19 @@ def test_a_figure_that_does_not_hold_is_named(store, tmp_path, run):
     assert figures.disagreements("new", rows) == [
         "new, gauss25, embedded: results.json has no figure."
     ]
+    ended = run("models", "measure")
+    assert ended.status == 0 and figures.disagreements("new", rows) == []
+    (row,) = rows
+    assert f"{row['psnr']:.2f}" in (store / "new/MODEL_CARD.md").read_text()
+
+
+def test_figures_of_sets_that_are_not_at_hand_are_not_lost(store, tmp_path, run):
+    add.add_model("new", training(tmp_path / "run"), FACTS)
+    row = {"noise": "gauss25", "data": "Kodak", "images": 24, "psnr": 30.0}
+    figures.save_results(store / "new", "gauss25", [row])
+    ended = run("models", "measure")
+    assert ended.status == 1 and "the card of new has figures of Kodak" in ended.err
+    assert shipped.results_of("new")["results"] == [row]
 
 
 def test_the_program_adds_measures_and_writes_the_documents(run, store, tmp_path):
@@ -356,7 +369,7 @@ def test_the_program_adds_measures_and_writes_the_documents(run, store, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "Name one action of verify, add, cards"),
+        ([], "Name one action of verify, add, measure, cards"),
         (["adopt"], "Name one action of"),
         (["add", "--name=x"], "add: --model, --data, --data_license, --hardware must be given"),
         (["verify", "--data_dir=nowhere"], "--data_dir=nowhere: no such folder."),
