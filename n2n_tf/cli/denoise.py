@@ -40,6 +40,7 @@ overwritten without --overwrite, and no input ever is.
 import concurrent.futures
 import contextlib
 import functools
+import os
 import pathlib
 import sys
 import threading
@@ -544,6 +545,8 @@ def _read_frame(source):
 
 def run() -> None:
     """Entry point of `n2n-denoise`."""
+    # Before NumPy is imported: its products are small, and threads that wait for the next one spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     program.start(main, "n2n-denoise", sys.modules[__name__], tensorflow=False)
 
 

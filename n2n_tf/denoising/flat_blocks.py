@@ -56,6 +56,27 @@ class Blocks:
         return Blocks(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
 
 
+class Cut:
+    """Blocks that are cut out of an image.
+
+    Args:
+        planes: array [H, W, channels].
+
+    Attributes:
+        pixels: [channels, blocks, 64] of the image's dtype.
+        overlap: how many blocks a pixel is in on average.
+        least, most: [channels, blocks], extremes of a block's pixels; NaN if one of these is.
+        finite: bool [channels, blocks], whether all pixels are.
+        varied: bool [channels, blocks], finite and of more than one value.
+    """
+
+    def __init__(self, planes: np.ndarray) -> None:
+        self.pixels, self.overlap = block_pixels(planes)
+        self.least, self.most = self.pixels.min(2), self.pixels.max(2)
+        self.finite = np.isfinite(self.least) & np.isfinite(self.most)
+        self.varied = self.finite & (self.least != self.most)
+
+
 def block_pixels(planes: np.ndarray) -> tuple[np.ndarray, float]:
     """Evenly chosen, overlapping blocks of an image [H, W, channels].
 
@@ -72,41 +93,52 @@ def block_pixels(planes: np.ndarray) -> tuple[np.ndarray, float]:
     return chosen.reshape(planes.shape[2], -1, BLOCK**2), BLOCK**2 / (down * right)
 
 
-def measure(
-    pixels: np.ndarray, varied: np.ndarray
-) -> tuple[list[tuple[Blocks, Blocks]], np.ndarray]:
+def measure(cut: Cut) -> tuple[list[tuple[Blocks, Blocks]], np.ndarray]:
     """Splits blocks into frequencies.
 
     Args:
-        pixels: [channels, blocks, 64], any numeric dtype.
-        varied: bool [channels, blocks]: finite and of more than one value. The others get zeros.
+        cut: `Cut`. Blocks that are not varied count as zeros.
 
     Returns:
         of each channel `Blocks` as they are, and without the detail that the channels share; and
         bool [channels], whether a channel shares its noise with others.
     """
-    level = np.empty((*varied.shape, 1))
-    centred = np.empty(pixels.shape, np.float32)
-    unit = np.empty((len(pixels), 1, 1))
-    for c, channel in enumerate(pixels):
-        channel = channel.astype(np.float64)
-        channel[~varied[c]] = 0
-        level[c] = channel.mean(1, keepdims=True)
-        channel -= level[c]
-        unit[c] = max(channel.max(initial=0), -channel.min(initial=0), 1e-300)
-        channel /= unit[c]
-        centred[c] = channel
-    bands = dct_bands(centred)
+    channels, blocks = cut.varied.shape
+    level, unit = np.empty((channels, blocks, 1)), np.empty((channels, 1))
+    centred = np.empty((blocks, BLOCK**2), np.float32)
+    bands = [np.empty((channels, blocks, basis.shape[1]), np.float32) for basis in _bases()]
+    parts = [slice(first, first + _AT_ONCE) for first in range(0, blocks, _AT_ONCE)]
+    for c, varied in enumerate(cut.varied):
+        for part in parts:
+            level[c, part] = _values(cut, c, part).mean(1, keepdims=True)
+        ends = cut.most[c] - level[c, :, 0], level[c, :, 0] - cut.least[c]
+        unit[c] = max(*(end[varied].max(initial=0) for end in ends), 1e-300)
+        for part in parts:
+            values = _values(cut, c, part)
+            values -= level[c, part]
+            np.divide(values, unit[c], out=centred[part], casting="same_kind")
+        for band, basis in zip(bands, _bases(), strict=True):
+            np.matmul(centred, basis, out=band[c])
     energies = [np.einsum("cnk,cnk->cn", band, band) / band.shape[2] for band in bands]
-    own, shared = energies, np.zeros(len(pixels), bool)
-    if len(pixels) > 1:
-        own, shared = own_energies(bands, energies, varied.all(0))
-    both = [[unit[..., 0] ** 2 * energy for energy in each] for each in (energies, own)]
+    own, shared = energies, np.zeros(channels, bool)
+    if channels > 1:
+        own, shared = own_energies(bands, energies, cut.varied.all(0))
+    both = [[unit**2 * energy for energy in each] for each in (energies, own)]
     split = [
         tuple(Blocks(level[c, :, 0], *(energy[c] for energy in each)) for each in both)
-        for c in range(len(pixels))
+        for c in range(channels)
     ]
     return split, shared
+
+
+_AT_ONCE = 1024  # blocks, whose pixels in float64 fit into a processor's cache
+
+
+def _values(cut, channel, part):
+    """Pixels of some blocks as float64, zeros for those that are not varied."""
+    values = cut.pixels[channel, part].astype(np.float64)
+    values[~cut.varied[channel, part]] = 0
+    return values
 
 
 def dct_bands(centred: np.ndarray) -> list[np.ndarray]:

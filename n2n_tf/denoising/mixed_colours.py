@@ -7,7 +7,7 @@ noise tells a matrix after which it is independent again: the inverse of its squ
 
 import numpy as np
 
-from n2n_tf.denoising.flat_blocks import TEXTURE_FALL, block_pixels, dct_bands
+from n2n_tf.denoising.flat_blocks import TEXTURE_FALL, Cut, dct_bands
 
 CHANNELS = 3
 _FLATTEST = 200, 0.05  # blocks, at least, and share of them, in which the noise is looked at
@@ -17,11 +17,12 @@ _SLOW_FALL = 0.85  # the highest high / middle energy that texture is taken to h
 _WHITE = 0.85  # high / middle energy from which on what is seen is noise, and not texture
 
 
-def unmixing(image: np.ndarray) -> np.ndarray | None:
+def unmixing(cut: Cut, low: np.ndarray) -> np.ndarray | None:
     """The matrix that takes the noise of three channels apart.
 
     Args:
-        image: array [height, width, 3] of any numeric dtype.
+        cut: `Cut` of an image of three channels.
+        low: [3, blocks], the energies of its blocks' low frequencies.
 
     Returns:
         float64 [3, 3]: `image @ matrix.T` has noise that is independent in its channels, of about
@@ -31,18 +32,20 @@ def unmixing(image: np.ndarray) -> np.ndarray | None:
     Example:
         >>> white = np.random.default_rng(0).normal(100, 5, (256, 256, 3))
         >>> mixed = white @ [[0.7, 0.1, 0.1], [0.3, 0.8, 0.1], [0, 0.1, 0.8]]
-        >>> apart = np.corrcoef((mixed @ unmixing(mixed).T).reshape(-1, 3).T)
-        >>> unmixing(white) is None, bool(np.abs(apart - np.eye(3)).max() < 0.05)
-        (True, True)
+        >>> cut = Cut(mixed)
+        >>> matrix = unmixing(cut, np.ones(cut.varied.shape))
+        >>> apart = np.corrcoef((mixed @ matrix.T).reshape(-1, 3).T)
+        >>> bool(np.abs(apart - np.eye(3)).max() < 0.05)
+        True
     """
-    pixels, _ = block_pixels(image)
-    pixels = np.float64(pixels[:, np.isfinite(pixels).all((0, 2))])
-    if pixels.shape[1]:  # clipping changes what channels share
-        ends = pixels.min((1, 2), keepdims=True), pixels.max((1, 2), keepdims=True)
-        pixels = pixels[:, ((pixels > ends[0]) & (pixels < ends[1])).all((0, 2))]
-    if pixels.shape[1] < _FLATTEST[0]:
+    usable = _unclipped(cut)
+    if len(usable) < _FLATTEST[0]:
         return None
-    middle, high = _covariances(pixels)
+    energy = low[:, usable]
+    energy = (energy / np.maximum(energy.mean(1, keepdims=True), 1e-300)).sum(0)
+    least, share = _FLATTEST
+    flat = np.argsort(energy, kind="stable")[: max(least, int(share * len(energy)))]
+    middle, high = _covariances(cut.pixels[:, usable[flat]])
     if (np.diag(high) < _WHITE * np.diag(middle)).any():
         return None
     for fall in _SLOW_FALL, TEXTURE_FALL:  # texture is shared too, and may look like noise
@@ -60,15 +63,21 @@ def unmixing(image: np.ndarray) -> np.ndarray | None:
     return deviation[:, None] * apart / deviation
 
 
+def _unclipped(cut):
+    """Indices of blocks that are finite and, as that changes what channels share, not clipped."""
+    usable = cut.finite.all(0)
+    if usable.any():
+        least, most = cut.least[:, usable], cut.most[:, usable]
+        inside = (least > least.min(1, keepdims=True)) & (most < most.max(1, keepdims=True))
+        usable[usable] = inside.all(0)
+    return np.flatnonzero(usable)
+
+
 def _covariances(pixels):
-    """Of the flattest blocks [3, blocks, 64]: those of middle and of high frequencies, [3, 3]."""
-    pixels = pixels - pixels.mean(2, keepdims=True)
-    low, middle, high = dct_bands(pixels)
-    energy = np.einsum("cnk,cnk->cn", low, low)
-    energy = (energy / np.maximum(energy.mean(1, keepdims=True), 1e-300)).sum(0)
-    least, share = _FLATTEST
-    flat = np.argsort(energy, kind="stable")[: max(least, int(share * len(energy)))]
+    """Of blocks [3, blocks, 64]: those of middle and of high frequencies, [3, 3]."""
+    pixels = np.float64(pixels)
+    pixels -= pixels.mean(2, keepdims=True)
     return [
-        np.einsum("ank,bnk->ab", band[:, flat], band[:, flat]) / len(flat) / band.shape[2]
-        for band in (middle, high)
+        np.einsum("ank,bnk->ab", band, band) / band.shape[1] / band.shape[2]
+        for band in dct_bands(pixels)[1:]
     ]

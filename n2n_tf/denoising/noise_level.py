@@ -7,7 +7,7 @@ import numpy as np
 
 from n2n_tf.denoising.flat_blocks import (
     Blocks,
-    block_pixels,
+    Cut,
     measure,
     noise_alone,
     white_variance,
@@ -111,13 +111,29 @@ def estimate_noise(image: np.ndarray) -> NoiseEstimate:
             f"pixel. Received: shape={image.shape}."
         )
     planes = image[..., None] if image.ndim == 2 else image
-    if planes.shape[-1] == CHANNELS and (matrix := unmixing(planes)) is not None:
-        with np.errstate(invalid="ignore"):  # infinite pixels
-            mixed = _unclipped(planes) @ np.float32(matrix).T
-        apart = _of_image(mixed)
-        if not (apart.nothing or apart.correlation or apart.shared):
-            return _mixed(matrix, apart)
-    return _of_image(planes)
+    measured = None
+    if planes.shape[-1] == CHANNELS and not _gray(planes):
+        cut, split, _ = measured = _measured(planes)
+        matrix = unmixing(cut, np.stack([blocks.low for blocks, _ in split]))
+        if matrix is not None:
+            with np.errstate(invalid="ignore"):  # infinite pixels
+                mixed = _unclipped(planes) @ np.float32(matrix).T
+            apart = _of_image(mixed)
+            if not (apart.nothing or apart.correlation or apart.shared):
+                return _mixed(matrix, apart)
+    return _of_image(planes, measured)
+
+
+def _measured(planes):
+    """`Cut` of some channels, and what `measure` finds in it."""
+    cut = Cut(planes)
+    return cut, *measure(cut)
+
+
+def _gray(planes):
+    """Whether all channels are one, whatever they are called."""
+    strips = (planes[top : top + 64] for top in range(0, len(planes), 64))
+    return all((strip == strip[..., :1]).all() for strip in strips)
 
 
 def _unclipped(planes):
@@ -141,16 +157,16 @@ def _mixed(matrix, apart):
     )
 
 
-def _of_image(planes):
+def _of_image(planes, measured=None):
     """The estimate of [height, width, channels], each channel's noise taken for its own."""
     channels = planes.shape[-1]
-    if (planes == planes[..., :1]).all():  # gray, whatever its channels are called
+    if measured is None and _gray(planes):
         found = _of_planes(planes[..., :1]) * channels
         found = [dataclasses.replace(one, shared=not one.nothing) for one in found]
     else:
         group = channels if channels <= TOGETHER else 1
         parts = (planes[..., first : first + group] for first in range(0, channels, group))
-        found = [one for part in parts for one in _of_planes(part)]
+        found = [one for part in parts for one in _of_planes(part, measured)]
     return NoiseEstimate(
         tuple(float(one.gain[0]) for one in found),
         tuple(float(one.read[0]) for one in found),
@@ -168,18 +184,16 @@ def _alike(found, planes):
     return max(deviations) <= _ALIKE * min(deviations)
 
 
-def _of_planes(planes):
+def _of_planes(planes, measured=None):
     """The estimate of each of some channels that may show one scene."""
-    pixels, overlap = block_pixels(planes)
-    finite = np.isfinite(pixels).all(2)
-    varied = finite & (pixels != pixels[..., :1]).any(2)
+    cut, split, shared = measured or _measured(planes)
+    pixels, finite, varied = cut.pixels, cut.finite, cut.varied
     found, again = [], []
     darkest = _darkest(planes)
-    split, shared = measure(pixels, varied)
     for c, both in enumerate(split):
         blocks, own = (each.only(varied[c]) for each in both)
         alone = bool(shared[c]) or len(pixels) == 1  # what others show tells nothing of its noise
-        kept = pixels[c][finite[c]], varied[c][finite[c]], overlap, alone
+        kept = pixels[c][finite[c]], varied[c][finite[c]], cut.overlap, alone
         estimate = functools.partial(_of_plane, planes[..., c], *kept, blocks, own)
         found.append(estimate(darkest, False))
         again.append(estimate)
@@ -199,11 +213,14 @@ _NONE = NoiseEstimate((0.0,), (0.0,))
 
 def _darkest(planes):
     """Where channels have no noise if it is that of photons: one level, as for most cameras."""
-    dark = [
-        np.quantile(plane[np.isfinite(plane)].astype(np.float64), _DARKEST)
-        for plane in np.moveaxis(planes, 2, 0)
-        if np.isfinite(plane).any()
-    ]
+    dark = []
+    for plane in np.moveaxis(planes, 2, 0):
+        finite = np.isfinite(plane)
+        values = plane.ravel() if finite.all() else plane[finite]
+        if len(values):  # partly sorted in their own type, which is several times as fast
+            place = _DARKEST * (len(values) - 1)
+            around = [int(place), min(int(place) + 1, len(values) - 1)]
+            dark.append(np.quantile(np.float64(np.partition(values, around)[around]), place % 1))
     return min(dark, default=0.0)
 
 

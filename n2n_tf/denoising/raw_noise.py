@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from n2n_tf.denoising.flat_blocks import Blocks, block_pixels, measure, noise_alone
+from n2n_tf.denoising.flat_blocks import Blocks, Cut, measure, noise_alone
 from n2n_tf.denoising.noise_level import (
     FLATNESS,
     NoiseEstimate,
@@ -56,12 +56,11 @@ def estimate_raw_noise(planes: np.ndarray) -> NoiseEstimate:
 
 def _one_law(planes):
     """The law of all planes, or None."""
-    pixels, overlap = block_pixels(planes)
-    finite = np.isfinite(pixels).all(2)
-    varied = finite & (pixels != pixels[..., :1]).any(2)
+    cut = Cut(planes)
+    pixels, finite, varied = cut.pixels, cut.finite, cut.varied
     if varied.sum(1).min() < LEAST_BLOCKS:
         return None
-    split, shared = measure(pixels, varied)
+    split, shared = measure(cut)
     found, noise = [], []
     for c, both in enumerate(split):
         blocks, own = (each.only(varied[c]) for each in both)
@@ -71,7 +70,7 @@ def _one_law(planes):
         found.append(blocks)
         noise.append(alone)
     kept = [pixels[c][varied[c]] for c in range(len(pixels))]
-    line, law = _of_sensor(_joined(noise), np.concatenate(kept), overlap)
+    line, law = _of_sensor(_joined(noise), np.concatenate(kept), cut.overlap)
     if line is None or any(
         of_few_values(pixels[c][finite[c]], pixels[c][finite[c] & ~varied[c], 0], line.blocks)
         for c in range(len(pixels))

@@ -7,6 +7,7 @@ import pytest
 from skimage import data
 
 from n2n_tf import Denoiser, estimate_noise
+from n2n_tf.denoising.flat_blocks import Cut, measure
 from n2n_tf.denoising.mixed_colours import unmixing
 from n2n_tf.evaluation.metrics import psnr
 from n2n_tf.model_files.shipped import DEFAULTS
@@ -36,9 +37,23 @@ def test_only_noise_that_is_shared_in_part_is_taken_apart(clean):
         assert estimate_noise(noisy(picture, matrix=np.eye(3))).apart is None
         assert estimate_noise(noisy(picture, matrix=np.full((3, 3), 1 / 3))).apart is None
     assert estimate_noise(np.uint8(clean)).apart is None
-    assert unmixing(np.zeros((64, 64, 3), np.uint8)) is None
-    assert unmixing(np.full((64, 64, 3), np.nan)) is None
-    assert unmixing(np.zeros((5, 64, 3))) is None
+    assert matrix_of(np.zeros((64, 64, 3), np.uint8)) is None
+    assert matrix_of(np.full((64, 64, 3), np.nan)) is None
+    assert matrix_of(np.zeros((5, 64, 3))) is None
+
+
+def matrix_of(image):
+    cut = Cut(image)
+    return unmixing(cut, np.stack([blocks.low for blocks, _ in measure(cut)[0]]))
+
+
+def test_the_matrix_is_found_in_finite_blocks_that_are_not_clipped(clean):
+    expected, spoilt = matrix_of(noisy(clean)), np.float32(noisy(clean))
+    wider = np.pad(spoilt, ((0, 64), (0, 0), (0, 0)), constant_values=255)
+    wider[192:, 1::2] = 0
+    spoilt[90:, 100] = np.nan
+    assert np.abs(matrix_of(wider) - expected).max() < 0.2
+    assert np.abs(matrix_of(spoilt) - expected).max() < 0.2
 
 
 def test_the_law_is_that_of_the_channels_as_they_are(clean):

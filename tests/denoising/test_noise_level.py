@@ -9,7 +9,8 @@ import pytest
 from skimage import data
 
 from n2n_tf import estimate_noise
-from n2n_tf.denoising.flat_blocks import MOST_BLOCKS, block_pixels, measure, white_variance
+from n2n_tf.denoising import noise_level
+from n2n_tf.denoising.flat_blocks import MOST_BLOCKS, Cut, block_pixels, measure, white_variance
 from n2n_tf.denoising.noise_level import NoiseEstimate
 
 
@@ -230,9 +231,9 @@ def test_no_tensorflow_is_imported():
 def test_of_texture_only_what_is_white_is_noise(random, sigma, contrast):
     texture = contrast * cv2.GaussianBlur(random.normal(0, 1, (256, 256)), (0, 0), 0.8)
     noisy = 120 + texture + random.normal(0, sigma, texture.shape)
-    pixels, _ = block_pixels(noisy[..., None])
-    blocks = measure(pixels, np.ones(pixels.shape[:2], bool))[0][0][0]
-    chosen, white = white_variance(blocks, pixels[0])
+    cut = Cut(noisy[..., None])
+    blocks = measure(cut)[0][0][0]
+    chosen, white = white_variance(blocks, cut.pixels[0])
     assert 0 <= white < 1.15 * sigma**2
     if contrast:
         assert blocks.high[chosen].mean() > sigma**2
@@ -248,6 +249,35 @@ def test_the_type_of_the_pixels_plays_no_part(dtype):
     if np.dtype(dtype).kind != "u":
         noisy[0, 0] = -128
     assert estimate_noise(noisy.astype(dtype)) == estimate_noise(noisy)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_energies_are_those_of_the_cosine_transform_in_float64(random, dtype):
+    image = random.normal(100, 20, (200, 120, 2)).astype(dtype)
+    image[:40], image[100, 100] = 7, np.nan if np.dtype(dtype).kind == "f" else 7
+    cut = Cut(image)
+    order = np.add.outer(np.arange(8), np.arange(8))
+    for c, (blocks, _) in enumerate(measure(cut)[0]):
+        pixels = np.float64(cut.pixels[c])
+        varied = np.isfinite(pixels).all(1) & (pixels != pixels[:, :1]).any(1)
+        assert np.array_equal(cut.varied[c], varied)
+        pixels[~varied] = 0
+        assert np.array_equal(blocks.level, pixels.mean(1))
+        energy = np.square([cv2.dct(block) for block in pixels.reshape(-1, 8, 8)])
+        for found, first, last in (blocks.low, 1, 4), (blocks.middle, 5, 7), (blocks.high, 9, 14):
+            band = energy[:, (order >= first) & (order <= last)]
+            assert np.allclose(found, band.mean(1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.float32, np.float64])
+def test_the_darkest_level_is_that_of_pixels_in_float64(random, dtype):
+    for size in (1, 2, 7, 4000):
+        plane = random.normal(50, 20, (size, 1, 1)).astype(dtype)
+        assert noise_level._darkest(plane) == np.quantile(np.float64(plane), 0.001)
+    if np.dtype(dtype).kind == "f":
+        plane[::3], plane[1] = np.nan, -np.inf
+        finite = np.float64(plane[np.isfinite(plane)])
+        assert noise_level._darkest(plane) == np.quantile(finite, 0.001)
 
 
 @pytest.mark.parametrize("shape", [(200, 300), (512, 768), (700, 500), (1800, 2500)])
