@@ -19,9 +19,9 @@ The tables and figures:
 Budgets: smoke (seconds a row; shows that everything runs), minutes (a row takes minutes on two
 cores), hours, paper (the paper's network, steps and repeats; for GPUs).
 
-Rows appear in OUTPUT/NAME/rows.json as they are measured, and all of them in table.md and in
-page.html, which needs no other file. If it is stopped, run the same command again. Experiments with
-the same --output share training runs. To score a model that you have instead of training one:
+Rows appear in OUTPUT/NAME as soon as they are measured: in rows.json, in table.md and in page.html,
+which needs no other file. If it is stopped, run the same command again. Experiments with the same
+--output share training runs. To score a model that you have instead of training one:
 
   n2n-experiment table1 --noise gauss25 --model neighbor2neighbor=runs/g25 \\
       --only noisy,bm3d,neighbor2neighbor --train_dir photos --data_dir Kodak
@@ -106,10 +106,7 @@ def main(arguments: list[str]) -> int:
     program.import_tensorflow()
     from n2n_tf.evaluation.clean_images import load_clean
     from n2n_tf.experiments.measure import Workshop
-    from n2n_tf.experiments.page import page
-    from n2n_tf.experiments.run import run_experiment
-    from n2n_tf.experiments.tables import markdown
-    from n2n_tf.pipelines.files.atomic_files import atomic_file
+    from n2n_tf.experiments.run import PAGE_FILE, ROWS_FILE, TABLE_FILE, run_experiment
     from n2n_tf.training.errors import TrainingStopped
 
     folder = pathlib.Path(OUTPUT.value) / name
@@ -124,18 +121,12 @@ def main(arguments: list[str]) -> int:
     trainings = pathlib.Path(OUTPUT.value) / "trainings" / spent
     shop = Workshop(budget, photos, raws, trainings, models, SEED.value)
     try:
-        record = run_experiment(name, experiment, shop, sets, folder, _sidd_blocks(experiment))
+        run_experiment(name, experiment, shop, sets, folder, _sidd_blocks(experiment))
     except TrainingStopped as stopped:
         print(f"n2n-experiment: {stopped}", file=sys.stderr)
         return stopped.status
-    for file, text in (
-        ("table.md", markdown(record, experiment)),
-        ("page.html", page(record, experiment, folder)),
-    ):
-        with atomic_file(folder / file, overwrite=True) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    print(markdown(record, experiment))
-    print(f"wrote {folder / 'rows.json'}, {folder / 'table.md'} and {folder / 'page.html'}")
+    print((folder / TABLE_FILE).read_text(encoding="utf-8"))
+    print(f"wrote {', '.join(str(folder / file) for file in (ROWS_FILE, TABLE_FILE, PAGE_FILE))}")
     return 0
 
 

@@ -21,11 +21,13 @@ from n2n_tf.experiments.measure import (
     score_sidd,
     steps_of,
 )
+from n2n_tf.experiments.page import page
 from n2n_tf.experiments.plan import EXPERIMENTS, SIDD, Experiment, Row
-from n2n_tf.pipelines.files.atomic_files import write_json
+from n2n_tf.experiments.tables import markdown
+from n2n_tf.pipelines.files.atomic_files import atomic_file, write_json
 from n2n_tf.pipelines.files.image_files import write_image
 
-ROWS_FILE = "rows.json"
+ROWS_FILE, TABLE_FILE, PAGE_FILE = "rows.json", "table.md", "page.html"
 
 
 def run_experiment(
@@ -44,7 +46,8 @@ def run_experiment(
         experiment: its rows.
         shop: images and budget.
         sets: name of a data set -> list of (name, clean image).
-        folder: receives rows.json and pictures; what it holds of the same budget is kept.
+        folder: receives rows.json, table.md, page.html, all three after every row, and pictures;
+            the rows of the same budget that it holds are kept.
         sidd: noisy and clean blocks and patterns, for rows of SIDD.
         report: takes lines of text.
 
@@ -56,6 +59,8 @@ def run_experiment(
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = _record(name, experiment, shop, sets, folder / ROWS_FILE)
+    if record["rows"]:  # what shows them may have changed
+        _write(record, experiment, folder)
     for row in experiment.rows:
         there = [done for done in record["rows"] if _names(done) == (row.key, row.noise)]
         if there and there[0].get("model") == model_of(row, shop):
@@ -64,8 +69,17 @@ def run_experiment(
         others = [done for done in record["rows"] if done not in there]
         rows = [*others, _measured(row, shop, sets, folder, sidd, report)]
         record["rows"] = sorted(rows, key=_planned_place(name))
-        write_json(folder / ROWS_FILE, record)
+        _write(record, experiment, folder)
     return record
+
+
+def _write(record, experiment, folder):
+    """The record and what shows it, which is there even if the next row is interrupted."""
+    write_json(folder / ROWS_FILE, record)
+    shown = {TABLE_FILE: markdown(record, experiment), PAGE_FILE: page(record, experiment, folder)}
+    for name, text in shown.items():
+        with atomic_file(folder / name, overwrite=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def _planned_place(name):

@@ -149,7 +149,13 @@ def test_an_interrupted_experiment_goes_on_with_the_next_row(shop, tmp_path, mon
     monkeypatch.setattr(run_module, "denoiser_of", broken)
     with pytest.raises(KeyboardInterrupt):
         run(experiment, shop, tmp_path / "out")
+    for shown in ("table.md", "page.html"):  # of the row that is done
+        text = (tmp_path / "out" / shown).read_text().replace("<td>", "| ")
+        assert "| Noisy" in text and "| Tv" not in text
+    (tmp_path / "out/table.md").unlink()
     record, _ = run(experiment, shop, tmp_path / "out")
+    assert (tmp_path / "out/table.md").read_text() == markdown(record, experiment)
+    assert (tmp_path / "out/page.html").read_text() == page(record, experiment, tmp_path / "out")
     assert asked == ["noisy", "tv", "tv"]
     assert [entry["key"] for entry in record["rows"]] == ["noisy", "tv"]
 
