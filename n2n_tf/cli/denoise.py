@@ -510,14 +510,13 @@ def _print_estimates(inputs):
 def _planes_of(path):
     """(name, image [height, width, channels]) of every colour of every plane of a file."""
     from n2n_tf.pipelines.files.stacks import open_planes
-    from n2n_tf.pipelines.raw import bayer
-    from n2n_tf.pipelines.raw.frame import normalise
+    from n2n_tf.pipelines.raw.frame import normalised_planes
 
     if _naming().is_raw(path):
         frame = _read_frame(path)
         yield (
             f"{path} (values in 0..1, R, G, G, B)",
-            bayer.pack(bayer.unify(normalise(frame), frame.pattern, how="pad"), "RGGB"),
+            normalised_planes(frame),
         )
         return
     with open_planes(path, AXES.value) as planes:

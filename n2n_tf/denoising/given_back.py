@@ -144,17 +144,34 @@ def filled_in(image: np.ndarray, hidden: np.ndarray) -> np.ndarray:
         return image
     filled = image.copy()
     for channel in range(image.shape[2]):
-        open_, gaps = ~hidden[..., channel], hidden[..., channel].copy()
-        known = image[..., channel][open_]
-        middle = np.median(known[:: max(1, known.size // _ENOUGH)]) if known.size else 0.0
-        values = np.where(open_, image[..., channel] - middle, 0).astype(np.float32)
-        for sigma in (1, 4, 16):
-            if not gaps.any():
-                break
-            weight = cv2.GaussianBlur(open_.astype(np.float32), (0, 0), sigma)
-            near = gaps & (weight > 0.01)
-            mean = cv2.GaussianBlur(values, (0, 0), sigma)[near] / weight[near]
-            filled[..., channel][near] = mean + middle
-            gaps &= ~near
-        filled[..., channel][gaps] = middle
+        gaps = hidden[..., channel]
+        if gaps.any():
+            known = image[..., channel][~gaps]
+            middle = np.median(known[:: max(1, known.size // _ENOUGH)]) if known.size else 0.0
+            part = *(_around(gaps.any(axis)) for axis in (1, 0)), channel
+            filled[part] = _gaps_filled_in(image[part], gaps[part[:2]], middle)
+    return filled
+
+
+_GAP_SIGMAS = 1, 4, 16  # pixels, of the areas whose mean is taken, until one holds enough
+
+
+def _around(there):
+    """From where to where a gap's neighbours reach, along an axis: flags -> a slice."""
+    reach, at = 4 * max(_GAP_SIGMAS), np.flatnonzero(there)
+    return slice(max(0, at[0] - reach), at[-1] + 1 + reach)
+
+
+def _gaps_filled_in(plane, gaps, middle):
+    """A plane [H, W] with means in its gaps; `middle` where nothing near is known."""
+    filled, open_, gaps = plane.copy(), ~gaps, gaps.copy()
+    values = np.where(open_, plane - middle, 0).astype(np.float32)
+    for sigma in _GAP_SIGMAS:
+        if not gaps.any():
+            break
+        weight = cv2.GaussianBlur(open_.astype(np.float32), (0, 0), sigma)
+        near = gaps & (weight > 0.01)
+        filled[near] = cv2.GaussianBlur(values, (0, 0), sigma)[near] / weight[near] + middle
+        gaps &= ~near
+    filled[gaps] = middle
     return filled

@@ -155,12 +155,18 @@ class Stages:
         """
         scale, scaled = self.scale, before.scaled
         share = share_given_back(scaled, denoised, scale.level, taken)
-        kept = denoised + share * (scaled - denoised)
+        kept = scaled - denoised
+        kept *= share
+        kept += denoised
         result = scale.undo(kept, scaled if self.known else None)
         laws = zip(self.estimate.gain, self.estimate.read, strict=True)
-        silent = np.array([not gain and read <= 0 for gain, read in laws])
-        same = before.hidden | silent | constant_areas(before.usable) | (kept == scaled)
-        return np.where(same, image, result).astype(np.float32, copy=False), share
+        silent = [channel for channel, (gain, read) in enumerate(laws) if not gain and read <= 0]
+        same = constant_areas(before.usable)
+        same |= before.hidden
+        same |= kept == scaled
+        same[..., silent] = True
+        np.copyto(result, image, where=same)
+        return result, share
 
 
 SIDE = 1021  # pixels, after which patterns repeat

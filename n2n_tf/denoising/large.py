@@ -21,7 +21,7 @@ SAMPLES = 16_000_000  # of a picture that is large
 REACH = 64  # pixels, of the filters before the network
 BEHIND = 64  # and more than that of those behind it, with 24 for `finish`
 ROWS = 64  # prepared at a time
-FINISHED = 192  # rows finished at a time: those around them are computed again for the next
+FINISHED = 6_000_000  # samples finished at a time: those around are computed again for the next
 _BAND = 64  # rows of a sample
 
 
@@ -100,6 +100,7 @@ def denoise_large(
     height, width, channels = image.shape
     total, done, asks = 0.0, 0, 1 + stages.asks_twice
     more, prepared = _nudges_at(stages, channels), _Prepared(image, stages)
+    at_once = max(ROWS, FINISHED // (width * channels))  # rows
     seen = []  # [first row, rows from the network], all that is still needed
 
     def given(before: Before, rows: slice, columns: slice) -> list[np.ndarray]:
@@ -137,7 +138,7 @@ def denoise_large(
         seen.append((row, band))
         ready = height if end == height else max(done, end - BEHIND)
         while done < ready:
-            bottom = min(ready, done + FINISHED)
+            bottom = min(ready, done + at_once)
             around = slice(max(0, done - BEHIND), min(bottom + BEHIND, end))
             result, share = finished(around, _rows(seen, around))
             inside = slice(done - around.start, bottom - around.start)

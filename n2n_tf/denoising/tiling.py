@@ -5,6 +5,7 @@ only if tiles lie on the grid of those halvings (`size_multiple`) and are read w
 as the network sees (`halo`). All tiles are read with one size, so one compiled program serves all.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
 import itertools
@@ -15,6 +16,8 @@ import numpy as np
 
 from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.pipelines.padding import reflected, round_up
+
+AHEAD = 100_000_000  # samples; windows made ahead need the memory of another row of tiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +177,9 @@ def denoised_rows(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The same row of tiles by row of tiles, for images that need not be in memory.
 
+    The network works in a thread of its own, on one tile at a time. Meanwhile the next window is
+    made and the caller has the last rows, unless the image has more than `AHEAD` samples.
+
     Args:
         denoise: as for `denoise_tiled`.
         shape: (height, width, channels) of the image.
@@ -192,14 +198,9 @@ def denoised_rows(
     if progress:
         progress(0, len(tiles))
     band = np.empty((0, *shape[1:]), np.float32)
-    for done, t in enumerate(tiles, 1):
-        window = window_of(t)
-        output = np.asarray(denoise(window[None]))[0]
-        if output.shape != window.shape:
-            raise ValueError(
-                f"A network must return images of the shape it takes. Given: {window.shape}, "
-                f"returned: {output.shape}."
-            )
+    ahead = len(tiles) > 1 and math.prod(shape) <= AHEAD
+    outputs = (_outputs_ahead if ahead else _outputs)(denoise, window_of, tiles)
+    for done, (t, output) in enumerate(zip(tiles, outputs, strict=True), 1):
         row, row_end, column, column_end = t.keep
         row_end, column_end = min(row_end, height), min(column_end, width)
         if column == 0:
@@ -211,6 +212,33 @@ def denoised_rows(
             progress(done, len(tiles))
         if column_end == width:
             yield row, band
+
+
+def _outputs(denoise, window_of, tiles):
+    """What the network makes of the windows of tiles, one after another."""
+    return (_output(denoise, window_of(tile)) for tile in tiles)
+
+
+def _outputs_ahead(denoise, window_of, tiles):
+    """The same; the network already works on the next one when one is given."""
+    with concurrent.futures.ThreadPoolExecutor(1) as network:
+        running = network.submit(_output, denoise, window_of(tiles[0]))
+        for tile in tiles[1:]:
+            window = window_of(tile)
+            output = running.result()
+            running = network.submit(_output, denoise, window)
+            yield output
+        yield running.result()
+
+
+def _output(denoise, window):
+    output = np.asarray(denoise(window[None]))[0]
+    if output.shape != window.shape:
+        raise ValueError(
+            f"A network must return images of the shape it takes. Given: {window.shape}, "
+            f"returned: {output.shape}."
+        )
+    return output
 
 
 def image_window(image: np.ndarray) -> Callable[[Tile], np.ndarray]:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from n2n_tf.pipelines.raw.bayer import plane_positions
+from n2n_tf.pipelines.raw.bayer import phase_shift, plane_positions, unify
 from n2n_tf.pipelines.raw.tiff_tags import Tag
 
 _ROWS = 256  # an even number, computed in float64 at a time
+_CELLS = 16  # rows of them, of which a plane fits into a processor's cache
 
 
 class RawFileError(ValueError):
@@ -89,6 +90,30 @@ def normalise(frame: RawFrame) -> np.ndarray:
     [[0.0, 0.10000000149011612], [0.0, 1.0]]
     """
     return normalise_mosaic(frame.mosaic, frame.black, frame.white)
+
+
+def normalised_planes(frame: RawFrame) -> np.ndarray:
+    """`normalise` and `bayer.pack` of `bayer.unify(..., how="pad")`, in one pass over the pixels.
+
+    Returns:
+        float32 `[h, w, 4]` in R, G, G, B order.
+
+    >>> frame = RawFrame(np.array([[64, 164], [64, 1064]], np.uint16), "RGGB", (64,) * 4, 1064)
+    >>> normalised_planes(frame).round(3).tolist()
+    [[[0.0, 0.10000000149011612, 0.0, 1.0]]]
+    """
+    mosaic = unify(frame.mosaic, frame.pattern, how="pad")
+    top, left = phase_shift(frame.pattern)
+    planes = np.empty((len(mosaic) // 2, mosaic.shape[1] // 2, 4), np.float32)
+    for first in range(0, len(planes), _CELLS):
+        cells = slice(first, first + _CELLS)
+        for plane, (row, column) in enumerate(plane_positions("RGGB")):
+            level = frame.black[2 * ((row + top) % 2) + (column + left) % 2]
+            values = mosaic[row::2, column::2][cells].astype(np.float32)
+            values -= np.float32(level)
+            values /= np.float32(frame.white - level)
+            planes[cells, :, plane] = values
+    return planes
 
 
 def normalise_mosaic(mosaic: np.ndarray, black: Sequence[float], white: float) -> np.ndarray:

@@ -134,3 +134,17 @@ def test_gaps_get_the_mean_of_what_is_around_them():
     np.testing.assert_allclose(filled[..., 0], image[..., 0], atol=3)
     assert (filled[..., 1] == 0).all()
     assert filled_in(image, np.zeros(image.shape, bool)) is image
+
+
+def test_a_gap_gets_the_gaussian_mean_of_what_is_known(random):
+    image = np.float32(random.normal(300, 9, (200, 333, 2)))
+    hidden = np.zeros(image.shape, bool)
+    hidden[5, 7] = hidden[30, 300] = hidden[80:141, 60:121] = True
+    filled = filled_in(image, hidden)
+    for row, column, sigma in (30, 300, 1), (110, 90, 16):  # the latter deep in a hole
+        kernel = cv2.getGaussianKernel(8 * sigma + 1, sigma, cv2.CV_64F)
+        around = np.s_[row - 4 * sigma : row + 4 * sigma + 1, column - 4 * sigma :][:2]
+        around = tuple(slice(at - 4 * sigma, at + 4 * sigma + 1) for at in (row, column))
+        weights = (kernel @ kernel.T)[..., None] * ~hidden[around]
+        expected = (weights * image[around]).sum((0, 1)) / weights.sum((0, 1))
+        np.testing.assert_allclose(filled[row, column], expected, rtol=1e-5)

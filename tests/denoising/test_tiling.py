@@ -7,7 +7,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from n2n_tf.denoising.tiling import Tiling, denoise_tiled
+from n2n_tf.denoising import tiling
+from n2n_tf.denoising.tiling import Tiling, denoise_tiled, denoised_rows, image_window
 from n2n_tf.denoising.tiling import plan_tiles as planned_with
 from n2n_tf.networks.padding import reflect_pad_batch
 from n2n_tf.networks.unet import HALO, SIZE_MULTIPLE, unet
@@ -160,6 +161,38 @@ def test_progress_counts_from_none_to_all():
     tiling = Tiling((96, 96), 16, 32)
     denoise_tiled(lambda x: x, image, tiling, lambda *counts: told.append(counts))
     assert told == [(0, 2), (1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_windows_are_made_ahead_while_the_network_works(monkeypatch, ahead):
+    """One window ahead, unless the image is large; the network has one at a time."""
+    monkeypatch.setattr(tiling, "AHEAD", 64 * 224 if ahead else 1)
+    shape, told = (64, 224, 1), []
+    image = np.random.default_rng(0).random(shape, np.float32)
+
+    def window_of(tile):
+        told.append(tile.left)
+        return image_window(image)(tile)
+
+    def network(windows):
+        told.append("network")
+        return windows + 1
+
+    rows = denoised_rows(network, shape, window_of, Tiling((96, 96), 16, 32))
+    assert [row for row, _ in rows] == [0]
+    lefts = [part for part in told if part != "network"]
+    assert lefts == sorted(lefts) and told.count("network") == len(lefts) == 3
+    assert ahead or told[1::2] == ["network"] * 3
+    tiled = denoise_tiled(network, image, Tiling((96, 96), 16, 32))
+    np.testing.assert_array_equal(tiled, image + 1)
+
+
+def test_an_error_of_the_network_ends_the_rows():
+    def broken(windows):
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        denoise_tiled(broken, np.zeros((64, 224, 1), np.float32), Tiling((96, 96), 16, 32))
 
 
 def test_a_network_that_changes_the_shape_is_refused():

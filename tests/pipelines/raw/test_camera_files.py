@@ -11,11 +11,17 @@ from dng_samples import COLOR_MATRIX, NEUTRAL, dng_tags, random_mosaic, write_sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from n2n_tf.pipelines.raw import camera_files
+from n2n_tf.pipelines.raw import bayer, camera_files
 from n2n_tf.pipelines.raw.bayer import PATTERNS
 from n2n_tf.pipelines.raw.camera_files import read_raw, read_sensor_dump
 from n2n_tf.pipelines.raw.dng import write_dng
-from n2n_tf.pipelines.raw.frame import RawFileError, RawFrame, denormalise, normalise
+from n2n_tf.pipelines.raw.frame import (
+    RawFileError,
+    RawFrame,
+    denormalise,
+    normalise,
+    normalised_planes,
+)
 
 BLACK = (60, 62, 64, 66)
 
@@ -106,6 +112,17 @@ def test_denormalise_inverts_normalise_exactly(black, white, seed):
     values = normalise(frame)
     assert values.dtype == np.float32
     np.testing.assert_array_equal(denormalise(values, frame), mosaic)
+
+
+@given(st.sampled_from(PATTERNS), st.integers(2, 70), st.integers(2, 9), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_normalised_planes_are_those_of_the_normalised_mosaic(pattern, height, width, seed):
+    mosaic = np.random.default_rng(seed).integers(0, 5000, (height, width), dtype=np.uint16)
+    frame = RawFrame(mosaic, pattern, (60, 62.5, 64, 66), 4000)
+    expected = bayer.pack(bayer.unify(normalise(frame), pattern, how="pad"), "RGGB")
+    planes = normalised_planes(frame)
+    assert planes.dtype == np.float32
+    np.testing.assert_array_equal(planes, expected)
 
 
 def test_normalise_maps_black_to_zero_and_white_to_one_and_keeps_negatives():
