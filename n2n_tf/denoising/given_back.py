@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from n2n_tf.denoising.flat_blocks import filter_of
-from n2n_tf.denoising.stabilise import local_mean, mean_energy
+from n2n_tf.denoising.stabilise import channel_mean, local_mean, mean_energy
 
 ENERGY_OF_NOISE = 1.2  # in units of its variance; what local means of pure noise rarely exceed
 MOST = 1.5  # standard deviations of the noise: more is taken from no channel, root mean square
@@ -43,9 +43,9 @@ def share_given_back(
     """
     share = noisy - denoised
     share /= np.float32(level)
-    share = mean_energy(share)
+    share = mean_energy(share, overwrite=True)
     np.maximum(share, 1e-6, out=share)
-    of_noise = np.minimum(noise_taken, ENERGY_OF_NOISE) / share.mean(-1, keepdims=True)
+    of_noise = np.minimum(noise_taken, ENERGY_OF_NOISE) / channel_mean(share)
     # Where they lie: 1 - min(of_noise, MOST / sqrt(energy), 1).
     np.divide(MOST, np.sqrt(share, out=share), out=share)
     np.minimum(np.minimum(of_noise, share, out=share), 1, out=share)
@@ -93,7 +93,7 @@ def taken_of(more: np.ndarray, denoised: np.ndarray, nudged: np.ndarray) -> np.n
     """`noise_taken` from `nudges` and from what the network made without and with them."""
     step = np.sqrt(np.mean(np.square(more), dtype=np.float64)).astype(np.float32)
     more, left = more / step, (nudged - denoised) / step
-    return np.maximum(local_mean(more * (more - left)).mean(-1, keepdims=True), 0)
+    return np.maximum(channel_mean(local_mean(more * (more - left), overwrite=True)), 0)
 
 
 def hot_pixels(scaled: np.ndarray, level: float) -> np.ndarray:
@@ -112,8 +112,12 @@ def hot_pixels(scaled: np.ndarray, level: float) -> np.ndarray:
     for channel in range(scaled.shape[2]):
         plane = np.ascontiguousarray(scaled[..., channel])
         most, least = cv2.dilate(plane, around), cv2.erode(plane, around)
-        margin = _SPREADS * (most - least) + _DEVIATIONS * level
-        hot[..., channel] = (plane > most + margin) | (plane < least - margin)
+        margin = most - least
+        margin *= _SPREADS
+        margin += _DEVIATIONS * level
+        most += margin
+        least -= margin
+        hot[..., channel] = (plane > most) | (plane < least)
     return hot
 
 

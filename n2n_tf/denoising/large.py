@@ -20,7 +20,7 @@ from n2n_tf.denoising.tiling import Tile, Tiling, denoise_tiled, denoised_rows, 
 SAMPLES = 16_000_000  # of a picture that is large
 REACH = 64  # pixels, of the filters before the network
 BEHIND = 64  # and more than that of those behind it, with 24 for `finish`
-ROWS = 64  # prepared at a time
+PREPARED = 3_000_000  # samples prepared at a time, and more for those around them
 FINISHED = 6_000_000  # samples finished at a time: those around are computed again for the next
 _BAND = 64  # rows of a sample
 
@@ -100,7 +100,7 @@ def denoise_large(
     height, width, channels = image.shape
     total, done, asks = 0.0, 0, 1 + stages.asks_twice
     more, prepared = _nudges_at(stages, channels), _Prepared(image, stages)
-    at_once = max(ROWS, FINISHED // (width * channels))  # rows
+    at_once = _rows_of(image, FINISHED)
     seen = []  # [first row, rows from the network], all that is still needed
 
     def given(before: Before, rows: slice, columns: slice) -> list[np.ndarray]:
@@ -156,11 +156,17 @@ def _rows(pieces, rows):
     return np.concatenate(inside)
 
 
+def _rows_of(image, samples):
+    """About how many rows hold so many samples."""
+    return max(_BAND, samples // image[0].size)
+
+
 class _Prepared:
     """What `Stages.before` makes of the rows in hand, each of which is computed once."""
 
     def __init__(self, image, stages):
         self._image, self._stages, self._first, self._end = image, stages, 0, 0
+        self._at_once = _rows_of(image, PREPARED)
         kinds = Before(usable=np.float32, hidden=bool, scaled=np.float32)
         self._kept = [np.empty((0, *image.shape[1:]), kind) for kind in kinds]
         self._scaled = np.empty((0, *image.shape[1:]), np.float32)  # of the rows around the last
@@ -168,20 +174,19 @@ class _Prepared:
     def rows(self, rows, least=0):
         """`Before` of these rows; none above `least` will be asked for again."""
         if self._end < rows.stop:
-            self._grow(-(-rows.stop // ROWS) * ROWS, least)
+            self._grow(-(-rows.stop // self._at_once) * self._at_once, least)
         inside = slice(rows.start - self._first, rows.stop - self._first)
         return Before(*(part[inside] for part in self._kept))
 
     def _grow(self, end, least):
         """Prepares the rows before `end`."""
-        over = min(max(0, least - self._first), len(self._kept[0]))
-        held, end = len(self._kept[0]) - over, min(end, len(self._image))
+        over = min(max(0, least - self._first), self._end - self._first)
+        held, end = self._end - self._first - over, min(end, len(self._image))
         for i, part in enumerate(self._kept):  # one by one: each old array goes before the next
-            self._kept[i] = np.empty((held + end - self._end, *part.shape[1:]), part.dtype)
-            self._kept[i][:held] = part[over:]
+            self._kept[i] = _moved(part, over, held, held + end - self._end)
         self._first += over
         while self._end < end:
-            top, bottom = self._end, min(end, self._end + ROWS)
+            top, bottom = self._end, min(end, self._end + self._at_once)
             new = slice(top - max(0, top - REACH), bottom - max(0, top - REACH))
             for part, rows in zip(self._kept, self._before(top, bottom), strict=True):
                 part[top - self._first : bottom - self._first] = rows[new]
@@ -195,6 +200,20 @@ class _Prepared:
         scaled = self._stages.scale.apply(image[known:])
         self._scaled = np.concatenate([self._scaled[len(self._scaled) - known :], scaled])
         return self._stages.before(image, self._scaled)
+
+
+def _moved(array, start, count, size):
+    """An array of at least `size` rows that begins with so many from `start`: this one, if it can.
+
+    New memory takes longer to get than its pixels to compute.
+    """
+    if size > len(array):
+        larger = np.empty((size, *array.shape[1:]), array.dtype)
+        larger[:count] = array[start : start + count]
+        return larger
+    flat, row = array.reshape(-1), array[0].size
+    flat[: count * row] = flat[start * row : (start + count) * row]  # of one axis: in place
+    return array
 
 
 def _nudges_at(stages, channels):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from n2n_tf.denoising import known_noise, large
+from n2n_tf.denoising import known_noise, large, tiling
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.known_noise import Stages
 from n2n_tf.denoising.large import sampled_rows
@@ -23,6 +23,12 @@ def blurring(channels, **info):
 
     info = ModelInfo(channels=channels, size_multiple=16, halo=16, **info)
     return Denoiser(run, info, tile=96)
+
+
+def in_bands(monkeypatch):
+    """The smallest ones, of which pictures of a test have several."""
+    for name in ("SAMPLES", "PREPARED", "FINISHED"):
+        monkeypatch.setattr(large, name, 1000)
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def test_bands_give_what_the_whole_gives(monkeypatch, picture, channels, levels,
     monkeypatch.setattr(known_noise, "WEAK", 0)  # asked twice, it is so with other nudges
     denoise, told = blurring(channels, noise_level=levels), []
     whole = denoise(image, tell=lambda *what: told.append(what))
-    monkeypatch.setattr(large, "SAMPLES", 1000)  # the scale is still that of all rows
+    in_bands(monkeypatch)  # the scale is still that of all rows
     steps = []
     parts = denoise(
         image,
@@ -65,15 +71,36 @@ def test_weak_noise_is_asked_about_twice_in_bands_too(monkeypatch, rng):
     stages = Stages.of(image, estimate_noise(image), (0.001, 0.2))
     assert stages.asks_twice
     whole = denoise(image)
-    monkeypatch.setattr(large, "SAMPLES", 1000)
+    in_bands(monkeypatch)
     parts = denoise(image)  # the nudges are others
     error, other = (np.sqrt(np.mean((r - clean) ** 2)) for r in (whole, parts))
     assert other == pytest.approx(error, rel=0.02) and error < 0.4
     assert np.sqrt(np.mean((whole - parts) ** 2)) < 0.05
 
 
+@pytest.mark.parametrize("ahead", [0, 10**9])
+def test_windows_made_ahead_change_nothing(monkeypatch, picture, ahead):
+    image, denoise = np.float32(picture)[..., None], blurring(1, noise_level=(0.02, 0.2))
+    in_bands(monkeypatch)
+    expected = denoise(image)
+    monkeypatch.setattr(tiling, "AHEAD", ahead)
+    np.testing.assert_array_equal(denoise(image), expected)
+
+
+def test_rows_move_within_their_memory():
+    rows = np.arange(40).reshape(10, 2, 2)
+    for start, count in (3, 7), (1, 4), (0, 10), (5, 0):
+        kept = rows.copy()
+        moved = large._moved(kept, start, count, 10)
+        assert moved is kept
+        np.testing.assert_array_equal(moved[:count], rows[start : start + count])
+        larger = large._moved(rows, start, count, 12)
+        assert len(larger) == 12 and not np.shares_memory(larger, rows)
+        np.testing.assert_array_equal(larger[:count], moved[:count])
+
+
 def test_a_large_picture_without_noise_comes_back(monkeypatch):
-    monkeypatch.setattr(large, "SAMPLES", 1000)
+    in_bands(monkeypatch)
     image = np.full((100, 90, 1), 7, np.uint16)
     np.testing.assert_array_equal(blurring(1, noise_level=(0.02, 0.2))(image), image)
 
@@ -89,7 +116,7 @@ def test_sampled_rows_are_spread_evenly(monkeypatch):
 
 def test_the_result_may_take_the_place_of_the_picture(monkeypatch, picture):
     """Of large pictures too, whose rows are read again when others have been written."""
-    monkeypatch.setattr(large, "SAMPLES", 1000)
+    in_bands(monkeypatch)
     for dtype in (np.uint16, np.float32):
         image = picture[..., None].astype(dtype)
         denoise = blurring(1, noise_level=(0.02, 0.2))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from n2n_tf.denoising.noise_level import NoiseEstimate
-from n2n_tf.denoising.stabilise import Scale, mean_energy, stabilise
+from n2n_tf.denoising.stabilise import Scale, channel_mean, mean_energy, stabilise
 
 LEVELS = 8 / 255, 50 / 255
 
@@ -68,6 +68,18 @@ def test_a_channel_without_noise_is_no_obstacle(random):
     np.testing.assert_allclose(scale.undo(scaled), image, rtol=1e-5)
     with pytest.raises(ValueError, match="without noise"):
         stabilise(image, NoiseEstimate((0.0, 0.0), (0.0, 0.0)), LEVELS)
+
+
+@pytest.mark.parametrize("shape", [(90, 70), (90, 70, 1), (40, 50, 3), (5, 4, 4)])
+def test_means_in_place_are_those_in_new_memory(random, shape):
+    values = np.float32(random.normal(size=shape))
+    expected, given = mean_energy(values), values.copy()
+    energy = mean_energy(given, overwrite=True)
+    assert np.shares_memory(energy, given)
+    np.testing.assert_array_equal(energy, expected)
+    if len(shape) == 3:
+        mean = values.astype(np.float64).mean(-1, keepdims=True)
+        np.testing.assert_allclose(channel_mean(values), mean, rtol=1e-5, atol=1e-7)
 
 
 def test_mean_energy_of_noise_is_its_variance(random):
