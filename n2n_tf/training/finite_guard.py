@@ -1,4 +1,4 @@
-"""Numbers that are none end a training run before they are saved."""
+"""Numbers that are none, and a network that has diverged, end a training run before it is saved."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from n2n_tf.training.errors import BadStep
 from n2n_tf.training.recipes import Recipe
 
 LOOK_EVERY = 20  # steps; those after a bad one are taken in vain
+DIVERGED = 10  # mean loss of an epoch, beside the lowest one, from which on a run has diverged
 
 
 class FiniteGuard(keras.callbacks.Callback):
@@ -50,6 +51,22 @@ class FiniteGuard(keras.callbacks.Callback):
         step = self.checkpoint.step + 1
         if step % LOOK_EVERY == 0 or step % self.checkpoint.per_epoch == 0:
             self.look()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Compares the epoch with those before: a network that diverged may never recover.
+
+        Raises:
+            BadStep: if its loss is far above that of the best epoch, and above that of the first.
+        """
+        loss = (logs or {}).get("reconstruction", 0.0)
+        losses = [row.get("reconstruction", 0.0) for row in self.checkpoint.history]
+        if not losses or min(losses) <= 0 or loss <= max(losses[0], DIVERGED * min(losses)):
+            return
+        step = self.checkpoint.step - 1
+        times = f"{loss / min(losses):.0f} times that of an earlier one"
+        raise BadStep(
+            self._say(step, f"this epoch's loss is {loss:.3g}, {times}: it has diverged"), step
+        )
 
     def look(self) -> None:
         """Reads what the steps noted, and all of the state.

@@ -94,6 +94,21 @@ def test_nan_stops_at_the_first_bad_step_and_names_its_images(photos, tmp_path, 
     assert_same_end(tmp_path, whole)
 
 
+def test_a_network_that_diverged_is_not_saved(photos, tmp_path, monkeypatch, whole):
+    def scatter(callback):
+        for weight in callback.model.network.trainable_variables:
+            weight.assign(30 * weight)
+
+    images, conduct = ImageFolder(photos, channels=1), Conduct(checkpoint_every="100")
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "ProgressBar", after_step(6, scatter))
+        with pytest.raises(TrainingError, match=r"step 10 .*loss is .* times .*: it has diverged"):
+            train(SHORT, images, tmp_path, conduct=conduct, report=lambda line: None)
+    assert steps_kept(tmp_path)[-1] == 5
+    train(SHORT, images, tmp_path, report=lambda line: None)
+    assert_same_end(tmp_path, whole)
+
+
 def test_the_named_images_are_those_of_the_batch(photos):
     images = ImageFolder(photos, channels=1)
     asked = []
