@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> int:
     photos, raws = open_training_images(experiment, models, budget)
     spent = f"{BUDGET.value}_{budget.steps}_steps_{PRECISION.value}"
     trainings = pathlib.Path(OUTPUT.value) / "trainings" / spent
-    shop = Workshop(budget, photos, raws, trainings, models, SEED.value)
+    shop = Workshop(budget, photos, raws, trainings, models, SEED.value, _progress)
     try:
         run_experiment(name, experiment, shop, sets, folder, _sidd_blocks(experiment))
     except TrainingStopped as stopped:
@@ -246,6 +246,10 @@ def open_training_images(
     side = dict(budget.recipe)["patch_size"]
     largest = {"max_side": 512} if side == 256 else {}  # the paper's filter
     return ImageFolder(TRAIN_DIR.value, min_side=side, **largest), None
+
+
+def _progress(results, total, what):
+    return program.progress_bar(results, desc=what, total=total, leave=False, unit="img")
 
 
 def _sidd_blocks(experiment):

@@ -35,6 +35,8 @@ class Result:
         return [getattr(self, name) for name in FIGURES]
 
 
+# Shows that results are being made: callable(results, how many, a text) -> the same results.
+Progress = Callable[[Iterable[Result], int, str], Iterable[Result]]
 FIGURES = ("psnr_noisy", "ssim_noisy", "psnr", "ssim")
 
 

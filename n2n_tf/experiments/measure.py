@@ -10,7 +10,7 @@ import numpy as np
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.evaluation.classical import CLASSICAL, check_installed
-from n2n_tf.evaluation.protocol import PAPER_REPEATS, SEED, Result, average, evaluate
+from n2n_tf.evaluation.protocol import PAPER_REPEATS, SEED, Progress, Result, average, evaluate
 from n2n_tf.experiments.plan import GAUSSIAN_MODEL, Budget, Row
 from n2n_tf.method.blind2unblind import revisible
 from n2n_tf.method.blind_spot import mean_network
@@ -67,6 +67,7 @@ class Workshop:
         trainings: folder for them.
         models: row key -> a model that is evaluated instead of a training.
         seed: of the trainings.
+        progress: callable(iterable of results, their number, text) -> the iterable, shown or not.
     """
 
     budget: Budget
@@ -75,6 +76,7 @@ class Workshop:
     trainings: pathlib.Path
     models: dict[str, str]
     seed: int = 0
+    progress: Progress = lambda results, total, what: results
 
 
 def recipe_of(row: Row, budget: Budget, seed: int = 0) -> Recipe:
@@ -165,7 +167,7 @@ def _of_one_image(name, noisy, budget, seed):
 
 
 def score(
-    row: Row, denoise: Image | None, sets: dict[str, list], budget: Budget
+    row: Row, denoise: Image | None, sets: dict[str, list], shop: Workshop
 ) -> Iterator[tuple[str, dict, Result]]:
     """Scores a denoiser on all sets, with noise from one stream as the official loop has it.
 
@@ -173,7 +175,7 @@ def score(
         row: of the denoiser.
         denoise: see `denoiser_of`.
         sets: name -> list of (name, clean image), in the order of the stream.
-        budget: for images and repeats.
+        shop: its budget for images and repeats, and its progress.
 
     Yields:
         `(name of the set, figures, result of its first image)`.
@@ -182,14 +184,14 @@ def score(
     # Networks see the square that the official loop makes of an image; others have no need of it.
     square = row.kind == "trained"
     for name, images in sets.items():
-        repeats = budget.repeats or PAPER_REPEATS.get(name, 1)
+        images = images[: shop.budget.images]
+        repeats = shop.budget.repeats or PAPER_REPEATS.get(name, 1)
         begun, first, kept = time.perf_counter(), None, []
-        for result in evaluate(
-            denoise, images[: budget.images], parse_noise(row.noise), stream, repeats, square
-        ):
+        results = evaluate(denoise, images, parse_noise(row.noise), stream, repeats, square)
+        for result in shop.progress(results, repeats * len(images), f"{row.noise} {name}"):
             first = first or result
             kept.append(dataclasses.replace(result, images=None))
-        counts = {"images": len(images[: budget.images]), "repeats": repeats}
+        counts = {"images": len(images), "repeats": repeats}
         seconds = {"seconds": round(time.perf_counter() - begun, 1)}
         yield name, average(kept) | counts | seconds, first
 

@@ -142,7 +142,7 @@ def _measured(row: Row, shop: Workshop, sets: dict, folder: pathlib.Path, sidd, 
     if row.noise == "none":
         return entry | {"sets": {SIDD: score_sidd(denoise, sidd, shop.budget.images)}}
     entry["sets"], entry["pictures"] = {}, None
-    for name, figures, first in score(row, denoise, sets, shop.budget):
+    for name, figures, first in score(row, denoise, sets, shop):
         entry["sets"][name] = figures
         entry["pictures"] = entry["pictures"] or _pictures(row, first, folder)
     return entry

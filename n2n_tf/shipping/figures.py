@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,12 @@ from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.raw_frames import denoise_planes
 from n2n_tf.evaluation.clean_images import embedded_clean, load_clean
-from n2n_tf.evaluation.protocol import SEED, Result, average, evaluate
+from n2n_tf.evaluation.protocol import SEED, Progress, average, evaluate
 from n2n_tf.model_files import shipped
 from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.model_files.shipped import RESULTS_FILE
 from n2n_tf.pipelines.files.atomic_files import write_json
 from n2n_tf.pipelines.noise.synthetic import parse_noise
-
-Progress = Callable[[Iterable[Result], int, str], Iterable[Result]]
 
 EMBEDDED = "embedded"  # the photographs that scikit-image ships
 

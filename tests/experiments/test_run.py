@@ -160,6 +160,21 @@ def test_an_interrupted_experiment_goes_on_with_the_next_row(shop, tmp_path, mon
     assert [entry["key"] for entry in record["rows"]] == ["noisy", "tv"]
 
 
+def test_scoring_says_how_far_it_is(shop, tmp_path):
+    seen = []
+
+    def progress(results, total, what):
+        for number, result in enumerate(results, start=1):
+            seen.append((number, total, what))
+            yield result
+
+    budget = dataclasses.replace(BUDGET, images=2, repeats=3)
+    shop = dataclasses.replace(shop, budget=budget, progress=progress)
+    record, _ = run(dataclasses.replace(TRIAL, rows=ROWS[:1]), shop, tmp_path / "out")
+    assert seen == [(number, 6, "gauss25 Kodak") for number in range(1, 7)]
+    assert record["rows"][0]["sets"]["Kodak"]["repeats"] == 3
+
+
 def test_rows_of_another_budget_or_other_data_are_not_mixed(shop, tmp_path):
     experiment = dataclasses.replace(TRIAL, rows=ROWS[:1])
     run(experiment, shop, tmp_path / "out")
