@@ -244,24 +244,27 @@ def before_clipping(
         the levels before clipping, and the factor by which variances shrank; NaN where most pixels
         were clipped.
     """
-    mean, variance, added = _clipped_normal()
     gain, read = line
-    deviation = np.sqrt(np.maximum(gain * blocks.level + read, 1e-300))
     level, factor = blocks.level, np.ones_like(blocks.level)
+    if ends == (None, None):
+        return level, factor
+    mean, variance, added = _clipped_normal()
+    deviation = np.sqrt(np.maximum(gain * blocks.level + read, 1e-300))
     for end, sign in zip(ends, (1, -1), strict=True):
         if end is not None:
             distance = sign * (blocks.level - end) / deviation
-            level = level - sign * deviation * _looked_up(distance, mean, added)
-            factor = factor * _looked_up(distance, mean, variance)
+            near = np.flatnonzero(distance < mean[-1])  # all together, if levels rise
+            near = slice(near[0], near[-1] + 1) if len(near) else slice(0)
+            level = level - sign * deviation * _looked_up(distance, near, mean, added)
+            factor = factor * _looked_up(distance, near, mean, variance)
             factor[distance < _HALF_CLIPPED] = np.nan
     return level, factor
 
 
-def _looked_up(places, at, values):
-    """`np.interp`, where most of the places are beyond the end of the table."""
+def _looked_up(places, near, at, values):
+    """`np.interp`, where all places but those of a slice are beyond the end of the table."""
     found = np.full(places.shape, values[-1])
-    within = places < at[-1]
-    found[within] = np.interp(places[within], at, values)
+    found[near] = np.interp(places[near], at, values)
     return found
 
 

@@ -10,7 +10,15 @@ from skimage import data
 
 from n2n_tf import estimate_noise
 from n2n_tf.denoising import noise_level
-from n2n_tf.denoising.flat_blocks import MOST_BLOCKS, Cut, block_pixels, measure, white_variance
+from n2n_tf.denoising.flat_blocks import (
+    MOST_BLOCKS,
+    Blocks,
+    Cut,
+    before_clipping,
+    block_pixels,
+    measure,
+    white_variance,
+)
 from n2n_tf.denoising.noise_level import NoiseEstimate
 
 
@@ -267,6 +275,20 @@ def test_energies_are_those_of_the_cosine_transform_in_float64(random, dtype):
         for found, first, last in (blocks.low, 1, 4), (blocks.middle, 5, 7), (blocks.high, 9, 14):
             band = energy[:, (order >= first) & (order <= last)]
             assert np.allclose(found, band.mean(1), rtol=1e-4, atol=1e-4)
+
+
+def test_clipping_is_looked_up_for_levels_in_any_order(random):
+    level = random.uniform(-3, 60, 500)
+    blocks = Blocks(level, level, level, level)
+    line, ends = (0.2, 9.0), (0.0, 50.0)
+    order = np.argsort(level)
+    rising = before_clipping(blocks.only(order), line, ends)
+    for found, sorted_ones in zip(before_clipping(blocks, line, ends), rising, strict=True):
+        np.testing.assert_array_equal(found[order], sorted_ones)
+    inside = (level > 30) & (level < 31)  # far from both ends
+    assert np.allclose(before_clipping(blocks, line, ends)[0][inside], level[inside])
+    same, factor = before_clipping(blocks, line, (None, None))
+    assert same is level and (factor == 1).all()
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.float32, np.float64])
