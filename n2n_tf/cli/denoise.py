@@ -466,16 +466,15 @@ def _denoise_raw(model_for, source, target, watch, progress, how):
     mosaic = denoise_frame(model_for("raw"), frame, progress, KEEP_LEVELS.value, **how)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         preview = pool.submit(develop, frame, mosaic, half_size=True, rotate=False)
-        noise_profile = remaining_noise(frame, mosaic)
-    write_dng(
-        target,
-        frame,
-        mosaic,
-        compress=COMPRESS.value,
-        noise_profile=noise_profile,
-        preview=preview.result(),
-        overwrite=OVERWRITE.value,
-    )
+        write_dng(
+            target,
+            frame,
+            mosaic,
+            compress=COMPRESS.value,
+            noise_profile=remaining_noise(frame, mosaic),
+            preview=preview.result,
+            overwrite=OVERWRITE.value,
+        )
     if watch:
         watch(f"{source}, developed", develop(frame), develop(frame, mosaic))
     if PREVIEW.value:

@@ -9,7 +9,7 @@ Source: Adobe DNG specification 1.7.
 import concurrent.futures
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import imagecodecs
@@ -46,7 +46,7 @@ def write_dng(
     *,
     compress: bool = True,
     noise_profile: Sequence[tuple[float, float]] | None = None,
-    preview: np.ndarray | None = None,
+    preview: np.ndarray | Callable[[], np.ndarray] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Writes a mosaic as a DNG with the levels, colours and camera data of a frame.
@@ -62,7 +62,8 @@ def write_dng(
         noise_profile: three (shot, read) pairs or one for all colours, for the noise still in
             `mosaic`; None leaves the tag out, since the source's own no longer fits.
         preview: uint8 `[h, w, 3]` sRGB to embed as a JPEG, or None; not rotated, for example
-            `raw_develop.develop(frame, mosaic, half_size=True, rotate=False)`.
+            `raw_develop.develop(frame, mosaic, half_size=True, rotate=False)`. Or a callable that
+            returns it, called when the mosaic is encoded.
         overwrite: replace an existing file. The frame's own source is never replaced.
 
     Returns:
@@ -92,7 +93,7 @@ def encode_dng(
     *,
     compress: bool = True,
     noise_profile: Sequence[tuple[float, float]] | None = None,
-    preview: np.ndarray | None = None,
+    preview: np.ndarray | Callable[[], np.ndarray] | None = None,
 ) -> bytes:
     """The bytes of the file that `write_dng` writes; same arguments, same errors."""
     if mosaic.dtype != np.uint16 or mosaic.shape != frame.mosaic.shape:
@@ -111,7 +112,7 @@ def encode_dng(
     if preview is None:
         main.update(raw)
     else:
-        main.update(_append_preview(body, preview))
+        main.update(_append_preview(body, preview() if callable(preview) else preview))
         main[tiff_tags.SUB_IFDS] = make_tag(LONG, _append_directory(body, raw))
     struct.pack_into("<I", body, 4, _append_directory(body, main))
     return bytes(body)

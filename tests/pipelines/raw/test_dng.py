@@ -164,6 +164,8 @@ def test_an_embedded_preview_is_found_and_disturbs_nothing(pattern, compress):
     preview[..., 0] = 200
     frame = camera_frame(mosaic, pattern)
     content = encode_dng(frame, mosaic, compress=compress, preview=preview)
+    later = encode_dng(frame, mosaic, compress=compress, preview=lambda: preview)
+    assert later == content
     again, letters, black, white = decoded(content)
     np.testing.assert_array_equal(again, mosaic)
     assert (letters, black, white) == (pattern, BLACK, 4095)
