@@ -15,12 +15,14 @@ _STYLE = """
 :root{--ink:#1d1d1f;--soft:#6b6b70;--line:#e2e2e6;--ours:#2a6fdb;--paper:#c9ccd3}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);max-width:1100px;margin:2rem auto;
 padding:0 1rem}h1{font-size:1.6rem}h2{margin-top:2.5rem;font-size:1.2rem}
-p{color:var(--soft)}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
-td,th{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
+p{color:var(--soft)}.wide{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-size:.9rem}
+td,th{padding:.3rem .4rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 td:first-child,th:first-child{text-align:left}td.paper{color:var(--soft)}
 td.missing{white-space:normal;text-align:left;overflow-wrap:anywhere}
 .panels figure{margin:0}figure{margin:1.5rem 0}figcaption{font-size:.85rem;color:var(--soft)}
-.panels{margin-top:1.5rem;display:grid;grid-template-columns:repeat(auto-fill,minmax(256px,1fr));gap:1rem}
+.panels{margin-top:1.5rem;display:grid;gap:1rem;
+grid-template-columns:repeat(auto-fill,minmax(min(256px,45%),1fr))}
 .panels img{width:100%;image-rendering:pixelated;display:block}
 .compare{max-width:768px;margin:1rem 0}.stack{position:relative}
 .compare img{display:block;width:100%}.slider{width:100%}
@@ -125,18 +127,18 @@ def _panels(record, noise, folder):
     if not rows:
         return ""
     first = rows[0]["pictures"]
-    noisy = f"noisy, {first['psnr_noisy']:.2f} / {first['ssim_noisy']:.3f}"
-    shown = [("clean", first["clean"]), (noisy, first["noisy"])]
+    noisy = f"{first['psnr_noisy']:.2f} / {first['ssim_noisy']:.3f}"
+    shown = [("clean", "", first["clean"]), ("noisy", noisy, first["noisy"])]
     shown += [
-        (f"{row['label']}, {p['psnr']:.2f} / {p['ssim']:.3f}", p["denoised"])
+        (row["label"], f"{p['psnr']:.2f} / {p['ssim']:.3f}", p["denoised"])
         for row in rows
         if row["kind"] != "noisy"
         for p in [row["pictures"]]
     ]
     panels = "".join(
         f'<figure><img alt="" src="{_window(folder / file)}"><figcaption>{_text(label)}'
-        f"</figcaption></figure>"
-        for label, file in shown
+        f"<br>{figures}</figcaption></figure>"
+        for label, figures, file in shown
     )
     scores = [row["pictures"]["psnr"] for row in rows if row["kind"] != "noisy"]
     best = scores.index(max(scores)) if scores else 0
@@ -153,7 +155,10 @@ def _panels(record, noise, folder):
 def _slider(shown, best, folder, noise):
     """The whole photograph: noisy on the left, one of the denoised on the right."""
     choices = shown[2:] or shown[:1]
-    sources = [(f"{noise}-{i}", label, file) for i, (label, file) in enumerate(choices)]
+    sources = [
+        (f"{noise}-{i}", ", ".join(filter(None, (label, figures))), file)
+        for i, (label, figures, file) in enumerate(choices)
+    ]
     name, _, first = sources[best if shown[2:] else 0]
     held = "".join(
         f'<img hidden id="{_text(value)}" alt="" src="{_whole(folder / file)}">'
@@ -166,7 +171,7 @@ def _slider(shown, best, folder, noise):
     )
     return (
         f'{held}<div class="compare"><div class="stack">'
-        f'<img alt="noisy" src="{_whole(folder / shown[1][1])}">'
+        f'<img alt="noisy" src="{_whole(folder / shown[1][2])}">'
         f'<img class="after" alt="denoised" src="{_whole(folder / first)}"></div>'
         f"{compare_html.slider('noisy to denoised')}"
         f'noisy, and <select aria-label="denoised by">{options}</select></div>'
@@ -181,6 +186,7 @@ def _ceilings(noise, sets):
     rows = [line.strip("| ").split(" | ") for line in lines if not line.startswith("| ---")]
     rows = [row for row in rows if not set("".join(row)) <= set("- |")]
     body = "".join("<tr>" + "".join(f"<td>{_text(c)}</td>" for c in row) + "</tr>" for row in rows)
+    body = body.replace("td>", "th>", 2 * len(rows[0]))  # the first row is the head
     return f'<div class="wide"><table>{body}</table></div><p>{_text(source)}</p>'
 
 

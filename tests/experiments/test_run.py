@@ -108,6 +108,10 @@ def test_rows_are_measured_once_kept_and_shown(shop, tmp_path):
 
     shown = page(record, TRIAL, tmp_path / "out")
     assert shown.count("<tr>") >= 4 and "32.08 / 0.879" in shown
+    assert "<th>published later</th><th>Kodak</th></tr><tr><td>Blind2Unblind</td>" in shown
+    mine = f"{trained['pictures']['psnr']:.2f} / {trained['pictures']['ssim']:.3f}"
+    assert f"<figcaption>Neighbor2neighbor<br>{mine}</figcaption>" in shown
+    assert f">Neighbor2neighbor, {mine}</option>" in shown
     assert 'type="range"' in shown and "<svg" in shown
     assert "http" not in shown.replace("https://", "http").split("<script>")[1]  # no other file
     Balanced().feed(shown)
@@ -126,7 +130,7 @@ class Balanced(html.parser.HTMLParser):
         self.open = []
 
     def handle_starttag(self, tag, attrs):
-        if tag not in ("meta", "link", "img", "input", "rect"):
+        if tag not in ("meta", "link", "img", "input", "rect", "br"):
             self.open.append(tag)
         if tag == "img":
             assert dict(attrs)["src"].startswith("data:image/")
