@@ -149,8 +149,10 @@ def with_levels_kept(noisy: np.ndarray, denoised: np.ndarray) -> np.ndarray:
 
     size = 2 * LEVEL_REACH + 1
     removed = np.ascontiguousarray(noisy - denoised)
-    blurred = cv2.GaussianBlur(removed, (size, size), LEVEL_SIGMA, borderType=cv2.BORDER_REFLECT)
-    return denoised + blurred.reshape(denoised.shape)
+    border = cv2.BORDER_REFLECT
+    cv2.GaussianBlur(removed, (size, size), LEVEL_SIGMA, removed, borderType=border)  # in place
+    removed += denoised
+    return removed
 
 
 def remaining_noise(frame: RawFrame, mosaic: np.ndarray) -> tuple[tuple[float, float], ...] | None:
