@@ -100,7 +100,7 @@ def denoise_large(
     height, width, channels = image.shape
     total, done, asks = 0.0, 0, 1 + stages.asks_twice
     more, prepared = _nudges_at(stages, channels), _Prepared(image, stages)
-    at_once = _rows_of(image, FINISHED)
+    at_once = _rows_of(image, FINISHED // asks)
     seen = []  # [first row, rows from the network], all that is still needed
 
     def given(before: Before, rows: slice, columns: slice) -> list[np.ndarray]:
