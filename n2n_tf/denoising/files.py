@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
+from n2n_tf.denoising.stack_window import blended, runs_of, windows
 from n2n_tf.model_files.info import ModelError
-from n2n_tf.pipelines.files.conversions import writing
+from n2n_tf.pipelines.files.conversions import outer_axes, writing
 from n2n_tf.pipelines.files.image_files import upright
 from n2n_tf.pipelines.files.image_limits import ImageFileError
 from n2n_tf.pipelines.files.planes import denoise_plane
@@ -32,6 +35,7 @@ def denoise_file(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     watch: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
+    stack_window: bool = False,
     **how: Any,
 ) -> tuple[float, list[str]]:
     """Denoises every plane of an image file into a file of the same kind.
@@ -48,6 +52,8 @@ def denoise_file(
         progress: None or callable(done, total): tiles of all planes.
         watch: None or callable(words for the plane, pixels before, pixels after), called for the
             first colour image or channel of the middle plane, upright.
+        stack_window: whether planes get help from those around them in time or depth, see
+            `n2n_tf.denoising.stack_window`. A file of one plane has none, which a note says.
         **how: arguments of `Denoiser.__call__`.
 
     Returns:
@@ -55,25 +61,21 @@ def denoise_file(
         does not keep.
 
     Raises:
-        ImageFileError: if the file cannot be read, or the result not be written in this format.
+        ImageFileError: if the file cannot be read, or the result not be written in this format, or
+            it is not known how its planes follow one another.
         ModelError: if the model cannot take such images.
     """
     pixels = 0
     with open_planes(source, axes) as planes:
         if target.suffix.lower() not in planes.suffixes or planes.recoloured:
             check_result(planes, target)
+        runs = _runs(planes, target) if stack_window else None
         with writing(planes, target, overwrite) as write:
-            for index in range(len(planes)):
-                plane = planes.read(index)
-                steps = _Steps(progress, index, len(planes), len(plane.colours))
-                # Of a large picture source and result need not be in memory together.
-                how["in_place"] = not (watch or plane.premultiplied or plane.blank is not None)
-
-                def denoise(part, white, steps=steps):
-                    denoiser = denoiser_for("gray" if part.shape[2] == 1 else "RGB")
-                    return denoise_pixels(denoiser, part, white, steps.next(), **how)
-
-                result = denoise_plane(plane, denoise)
+            if runs:
+                made = _with_neighbours(planes, runs, denoiser_for, progress, **how)
+            else:
+                made = _one_by_one(planes, denoiser_for, progress, bool(watch), **how)
+            for index, plane, result in made:
                 write(index, result)
                 if watch and index == len(planes) // 2:
                     colours = plane.colours[0]
@@ -82,6 +84,85 @@ def denoise_file(
                     watch(where, *(pixels[..., colours] for pixels in pair))
                 pixels += plane.pixels[..., 0].size * len(plane.colours)
     return pixels / 1e6, planes.notes
+
+
+def _one_by_one(planes, denoiser_for, progress, watched, **how):
+    """(index, plane, result) of every plane."""
+    for index in range(len(planes)):
+        plane = planes.read(index)
+        steps = _Steps(progress, index, len(planes), len(plane.colours))
+        # Of a large picture source and result need not be in memory together.
+        in_place = not (watched or plane.premultiplied or plane.blank is not None)
+
+        def denoise(part, white, steps=steps, in_place=in_place):
+            denoiser = _denoiser_of(denoiser_for, part)
+            return denoise_pixels(denoiser, part, white, steps.next(), in_place=in_place, **how)
+
+        yield index, plane, denoise_plane(plane, denoise)
+
+
+def _runs(planes, target):
+    """Numbers of the planes that are neighbours, or None for a file of one plane."""
+    if len(planes) == 1:
+        planes.notes.append("it holds one plane, which has no neighbours")
+        return None
+    found = runs_of(outer_axes(planes))
+    if found is None:
+        raise ImageFileError(
+            f"{planes.path}: --stack_window is for planes along T (time) or Z (depth); these have "
+            f"the axes {planes.axes}. If they are frames, say so, e.g. --axes=TYX."
+        )
+    in_order = list(itertools.chain(*found)) == list(range(len(planes)))
+    if not in_order and target.suffix.lower() not in planes.suffixes:
+        raise ImageFileError(
+            f"{planes.path}: --stack_window writes planes of several axes only to a file of the "
+            f"source's kind; name the result {planes.suffixes[0]}."
+        )
+    return found
+
+
+class _Seen(NamedTuple):
+    """A colour image or channel of a plane: in floats, denoised by itself, and its noise."""
+
+    noisy: np.ndarray
+    alone: np.ndarray
+    law: NoiseEstimate
+
+
+def _with_neighbours(
+    planes, runs, denoiser_for, progress, noise="auto", tell=None, white_level=None, **how
+):
+    """(index, plane, result) of every plane, each read once, with the help of those around it."""
+    first = planes.read(0)
+    offsets = [_offset(first.straight[..., samples]) for samples in first.colours]
+    steps = _Steps(progress, 0, len(planes), 2 * len(offsets))
+    level = _level(first.pixels.dtype, first.white, white_level)
+
+    def denoised(image, law, **more):
+        denoiser = _denoiser_of(denoiser_for, image)
+        return denoiser(image, level, steps.next(), noise=law, **how, **more)
+
+    def seen(index):
+        plane, parts = planes.read(index), []
+        for samples, offset in zip(plane.colours, offsets, strict=True):
+            part = plane.straight[..., samples]
+            noisy = _in_floats(part, offset)
+            law = noise if noise != "auto" else estimate_noise(noisy if offset else part)
+            parts.append(_Seen(noisy, denoised(noisy, law, tell=tell), law))
+        return index, plane, parts
+
+    for run in runs:
+        for at, around in windows(map(seen, run)):
+            index, plane, _ = around[at]
+            others = zip(*(parts for _, _, parts in around), strict=True)  # each colour's planes
+
+            def denoise(part, white, at=at, others=others):
+                near = next(others)
+                noisy, alone, _ = zip(*near, strict=True)
+                made = blended(noisy, alone, at, near[at].law, denoised)
+                return _changed(part, near[at].noisy, made, white)
+
+            yield index, plane, denoise_plane(plane, denoise)
 
 
 def visit_planes(
@@ -93,8 +174,7 @@ def visit_planes(
     """Shows every plane of a file to denoisers, and writes nothing; see `denoise_file`."""
 
     def denoise(part, white):
-        kind = "gray" if part.shape[2] == 1 else "RGB"
-        return denoise_pixels(denoiser_for(kind), part, white, **how)
+        return denoise_pixels(_denoiser_of(denoiser_for, part), part, white, **how)
 
     with open_planes(source, axes) as planes:
         for index in range(len(planes)):
@@ -166,23 +246,42 @@ def denoise_pixels(
     full = dtype.kind == "u" and white == np.iinfo(dtype).max
     if dtype == np.float32 or (dtype in (np.uint8, np.uint16) and full):
         return denoiser(pixels, white_level, progress, in_place=in_place, **how)
-    values = pixels.astype(np.float64)
-    offset = _offset(values)
-    noisy = np.float32(values - offset)
-    level = white_level or (None if dtype.kind == "f" else float(white))
-    result = values - (np.float64(noisy) - denoiser(noisy, level, progress, **how))
-    if dtype.kind == "f":
-        return result.astype(dtype)
-    least = 0 if dtype.kind == "u" else np.iinfo(dtype).min
-    return np.clip(np.floor(result + 0.5), least, white).astype(dtype)
+    noisy = _in_floats(pixels, _offset(pixels))
+    denoised = denoiser(noisy, _level(dtype, white, white_level), progress, **how)
+    return _changed(pixels, noisy, denoised, white)
 
 
-def _offset(values):
+def _offset(pixels):
     """What is taken from numbers that are too large for floats of 32 bits; 0 for others."""
-    finite = values[np.isfinite(values)]
+    finite = pixels[np.isfinite(pixels)].astype(np.float64)
     if not finite.size or np.abs(finite).max() < _EXACT:
         return 0.0
     return float(np.floor(finite.min()))
+
+
+def _in_floats(pixels, offset):
+    return np.float32(pixels.astype(np.float64) - offset)
+
+
+def _level(dtype, white, white_level):
+    return white_level or (None if dtype.kind == "f" else float(white))
+
+
+def _changed(pixels, noisy, denoised, white):
+    """Pixels less what was taken from them, in their type."""
+    values, dtype = pixels.astype(np.float64), pixels.dtype
+    with np.errstate(invalid="ignore"):
+        values -= np.nan_to_num(np.float64(noisy) - denoised, nan=0, posinf=0, neginf=0)
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    least = 0 if dtype.kind == "u" else np.iinfo(dtype).min
+    return np.clip(np.floor(values + 0.5), least, white).astype(dtype)
+
+
+def _denoiser_of(denoiser_for, image):
+    denoiser = denoiser_for("gray" if image.shape[2] == 1 else "RGB")
+    _check_channels(denoiser, image.shape[2])
+    return denoiser
 
 
 def _check_channels(denoiser, channels):

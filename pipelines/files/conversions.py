@@ -160,7 +160,7 @@ def _resolution(around):
 
 def _shape_text(planes):
     """Tifffile's way to name the axes of a stack, if all planes are of one."""
-    outer = _outer(planes)
+    outer = outer_axes(planes)
     if len(planes) == 1 or not outer:
         return None
     plane = planes.read(0).pixels.shape
@@ -169,7 +169,7 @@ def _shape_text(planes):
     return json.dumps({"shape": [*outer.values(), *inner], "axes": axes})
 
 
-def _outer(planes):
+def outer_axes(planes: Planes) -> dict[str, int]:
     """{letter: side} of the axes along which planes follow one another; empty if there are more."""
     sides = zip(planes.axes, planes.shape, strict=True)
     outer = {letter: side for letter, side in sides if letter not in "YXS"}
@@ -191,7 +191,7 @@ def _writing_array(planes, target, overwrite):
     _note_lost(planes, around, ".npy")
     first = upright(planes.read(0).pixels, planes.orientation)
     inner = first.shape if first.shape[2] > 1 else first.shape[:2]
-    outer = (*_outer(planes).values(),) or (len(planes),) * (len(planes) > 1)
+    outer = (*outer_axes(planes).values(),) or (len(planes),) * (len(planes) > 1)
     with atomic_file(target, overwrite) as temporary:
         start = np.lib.format.open_memmap(temporary, "w+", first.dtype, (*outer, *inner)).offset
         with open(temporary, "rb+") as file:  # a map would end the process if the disk is full

@@ -31,6 +31,11 @@ class Plane:
     blank: float | None = None
     premultiplied: bool = False
 
+    @property
+    def straight(self) -> np.ndarray:
+        """The pixels, with colours that are not multiplied by transparency."""
+        return straight(self.pixels) if self.premultiplied else self.pixels
+
 
 def channels(first: int, last: int) -> tuple[slice, ...]:
     """Every sample from `first` to before `last` as a channel of its own."""
@@ -55,7 +60,7 @@ def denoise_plane(plane: Plane, denoise: Callable[[np.ndarray, float], np.ndarra
     Returns:
         array like `plane.pixels`.
     """
-    source = straight(plane.pixels) if plane.premultiplied else plane.pixels
+    source = plane.straight
     opaque = plane.colours[-1].stop
     if plane.colours == (slice(0, source.shape[2]),):  # a large picture is not copied
         result = denoise(source, plane.white)

@@ -236,6 +236,26 @@ def test_stacks_come_back_whole_and_a_page_shows_them(denoise, gray_model, tmp_p
     np.testing.assert_array_equal(np.load("b.npy"), halved(stack))
 
 
+def test_frames_of_a_stack_help_one_another(denoise, tmp_path):
+    """With the shipped model: a scene at rest, and a spot that moves through it."""
+    rng, columns = np.random.default_rng(4), np.arange(96)
+    clean = np.float32(np.broadcast_to(120 + 40 * np.sin(columns / 9), (3, 96, 96))).copy()
+    for frame in range(3):
+        clean[frame, 40:52, 20 + 12 * frame : 32 + 12 * frame] += 60
+    noisy = np.uint8(np.clip(np.round(clean + rng.normal(0, 12, clean.shape)), 0, 255))
+    tifffile.imwrite(tmp_path / "a.tif", noisy, imagej=True, metadata={"axes": "TYX"})
+    assert denoise("a.tif", "-o", "plain.tif", "--noise=auto").status == 0
+    assert denoise("a.tif", "-o", "helped.tif", "--noise=auto", "--stack_window").status == 0
+    plain, helped = (tifffile.imread(f"{name}.tif") - clean for name in ("plain", "helped"))
+    at_rest, moving = np.s_[:, :30], np.s_[:, 36:56, 16:60]
+    assert np.square(helped[at_rest]).mean() < 0.9 * np.square(plain[at_rest]).mean()
+    assert np.square(helped[moving]).mean() < 1.05 * np.square(plain[moving]).mean()
+    write_image(tmp_path / "one.png", image())
+    single = denoise("one.png", "-o", "b.png", "--noise=auto", "--stack_window")
+    assert "one plane, which has no neighbours" in single.err
+    refused(denoise("a.tif", "-o", "c.tif", "--stack_window", "--noise=none"), "--noise=none")
+
+
 # What is refused
 
 
