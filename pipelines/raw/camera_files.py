@@ -15,7 +15,7 @@ import numpy as np
 import rawpy
 
 from n2n_tf.pipelines.files import image_limits
-from n2n_tf.pipelines.raw import dng_tags, tiff_tags
+from n2n_tf.pipelines.raw import ciff, dng_tags, tiff_tags
 from n2n_tf.pipelines.raw.bayer import PATTERNS
 from n2n_tf.pipelines.raw.dng import SRGB_FROM_XYZ
 from n2n_tf.pipelines.raw.frame import RawFileError, RawFrame
@@ -134,6 +134,8 @@ def _metadata_of(path: Path) -> Metadata:
     if path.stat().st_size == 0:
         raise RawFileError(f"{path}: the file is empty. Copy it again from the card.")
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
+        if blob[ciff.START_AT : ciff.START_AT + len(ciff.START)] == ciff.START:
+            return ciff.read_ciff(blob)
         return tiff_tags.read_metadata(blob)
 
 

@@ -16,10 +16,11 @@ COLOR_MATRIX_1, COLOR_MATRIX_2, ILLUMINANT_1 = 50721, 50722, 50778
 UNIQUE_CAMERA_MODEL, AS_SHOT_NEUTRAL, ORIGINAL_NAME = 50708, 50728, 50827
 
 AS_SHOT_WHITE_XY = 50729  # the same as a chromaticity, instead of it
-# Description, date, artist, copyright: carried from every raw.
-_DESCRIPTIVE = {270, 306, 315, 33432}
+# Description, firmware or program, date, artist, copyright: carried from every raw.
+_DESCRIPTIVE = {270, tiff_tags.SOFTWARE, 306, 315, 33432}
 # Carried from DNGs, where they are defined: camera name, matrices, calibration, white balance,
-# baseline exposure and sharpness, camera profile. Not: digests, private data, previews.
+# baseline exposure and sharpness, camera profile. Not: digests, private data, previews, and what is
+# said of the noise.
 _CAMERA = {UNIQUE_CAMERA_MODEL, *range(50721, 50729), 50730, 50732, 50734, 50739}
 _CAMERA |= {50778, 50779, 50931, 50932, 50933, *range(50936, 50943), 50964, 50965, 50981, 50982}
 # Serial number, lens; CinemaDNG: time codes, frame rate, T-stop, reel, camera label.

@@ -183,8 +183,9 @@ def test_an_automatic_white_that_a_camera_did_not_store_is_the_developers(tmp_pa
     np.testing.assert_allclose(neutral, [1.25, 1.0, 0.5])
 
 
-def test_time_codes_serial_number_and_lens_stay(tmp_path):
+def test_time_codes_serial_number_lens_and_firmware_stay(tmp_path):
     more = [
+        (305, "s", 0, "Magic Lantern", True),
         (50735, "s", 0, "S-1234", True),
         (51043, "B", 8, bytes(range(8)), True),
         (51044, 10, 1, (24000, 1001), True),
