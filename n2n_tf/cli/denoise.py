@@ -40,6 +40,7 @@ overwritten without --overwrite, and no input ever is.
 
 import concurrent.futures
 import contextlib
+import ctypes
 import functools
 import os
 import pathlib
@@ -554,10 +555,24 @@ def _read_frame(source):
     )
 
 
+def _return_memory():
+    """Has glibc give large arrays back when they go: kept, they would fill up with holes.
+
+    It would raise the size from which it does so up to 32 MB, and large pictures would need twice
+    the memory.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 4 << 20)
+
+
+_MMAP_THRESHOLD = -3  # of malloc.h
+
+
 def run() -> None:
     """Entry point of `n2n-denoise`."""
     # Before NumPy is imported: its products are small, and threads that wait for the next one spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _return_memory()
     program.start(main, "n2n-denoise", sys.modules[__name__], tensorflow=False)
 
 
