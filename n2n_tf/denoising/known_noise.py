@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from n2n_tf.denoising.clipped import Ends, beyond, ends_of
 from n2n_tf.denoising.given_back import (
     ENERGY_OF_NOISE,
     constant_areas,
@@ -85,11 +86,13 @@ class Stages:
         estimate: its noise.
         scale: of the whole picture.
         known: whether the network is one for Gaussian noise of known levels.
+        ends: the levels at which the noise was cut off, see `clipped.ends_of`.
     """
 
     estimate: NoiseEstimate
     scale: Scale
     known: bool
+    ends: Ends | None = None
 
     @classmethod
     def of(
@@ -100,7 +103,8 @@ class Stages:
         if estimate.nothing or unusable.all():
             return None
         scale = stabilise(filled_in(image, unusable), estimate, levels or ANY_LEVEL)[1]
-        return cls(estimate, scale, levels is not None)
+        ends = ends_of(image, estimate) if levels and scale.share >= WEAK else None
+        return cls(estimate, scale, levels is not None, ends)
 
     @property
     def asks_twice(self) -> bool:
@@ -119,16 +123,21 @@ class Stages:
     def shown(self, before: Before, top: int = 0, left: int = 0) -> np.ndarray:
         """What the network gets of a picture, or of the part of one that begins there.
 
-        Where the noise of few photons is weaker than elsewhere, some is added.
+        Where the noise of few photons is weaker than elsewhere, some is added, and where noise was
+        cut off, as at black, what it may have been.
         """
         if not self.known:
             return before.usable
+        shown = before.scaled
+        height, width, channels = shown.shape
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        if self.ends is not None:
+            patterns = repeated(_evenly(channels), rows, columns)
+            shown = shown + self.scale.level * beyond(before.usable, self.ends, patterns)
         missing = None if self.asks_twice else self.scale.missing(before.scaled)
         if missing is None:
-            return before.scaled
-        height, width, channels = missing.shape
-        rows, columns = slice(top, top + height), slice(left, left + width)
-        return before.scaled + missing * repeated(_noise(channels), rows, columns)
+            return shown
+        return shown + missing * repeated(_noise(channels), rows, columns)
 
     def shown_of(self, scaled: np.ndarray) -> np.ndarray:
         """The same of float32 [H, W, channels] in the units of `Before.scaled`."""
@@ -159,6 +168,8 @@ class Stages:
         kept *= share
         kept += denoised
         result = scale.undo(kept, scaled if self.known else None)
+        if self.ends is not None:
+            np.clip(result, *self.ends, out=result)
         laws = zip(self.estimate.gain, self.estimate.read, strict=True)
         silent = [channel for channel, (gain, read) in enumerate(laws) if not gain and read <= 0]
         same = constant_areas(before.usable)
@@ -182,3 +193,9 @@ def repeated(pattern: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
 def _noise(channels):
     """Standard normal numbers, the same at the same place of every picture."""
     return np.random.default_rng(0).normal(size=(SIDE, SIDE, channels)).astype(np.float32)
+
+
+@functools.cache
+def _evenly(channels):
+    """Numbers spread evenly over 0..1, the same at the same place of every picture."""
+    return np.random.default_rng(1).random((SIDE, SIDE, channels), np.float32)
