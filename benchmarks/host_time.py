@@ -26,7 +26,7 @@ CASES = {  # name: changes of the recipe
     "unet": {},
     "unet, averaged weights": {"ema_decay": 0.998},
     "unet, bfloat16": {"precision": "mixed_bfloat16"},
-    "unet_mobile": {"network": "unet_mobile", "features": 24},
+    "unet_bias_free": {"network": "unet_bias_free", "features": 24},
 }
 
 

@@ -49,7 +49,6 @@ OBJECTIVES = {
 NETWORKS = {
     "unet_bias_free 24 features": {"network": "unet_bias_free", "features": 24},
     "unet_residual 12 features": {"network": "unet_residual", "features": 12},
-    "unet_mobile 24 features": {"network": "unet_mobile", "features": 24},
     "unet_bias_free 48 features": {"network": "unet_bias_free", "features": 48},
     "unet_residual 24 features": {"network": "unet_residual", "features": 24},
     "unet_bias_free 96 features": {"network": "unet_bias_free", "features": 96},

@@ -24,7 +24,7 @@ SECONDS = flags.DEFINE_float("seconds", 5.0, "How long each row is timed.", 0.1)
 ROWS = [
     ("unet", 48, 256, 4),
     ("unet_residual", 24, 128, 8),
-    ("unet_mobile", 24, 128, 8),
+    ("unet_bias_free", 24, 128, 8),
 ]
 
 

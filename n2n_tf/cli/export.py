@@ -66,7 +66,8 @@ INPUT = flags.DEFINE_enum(
     "image",
     ["image", "rgb_uint8", "bayer_mosaic"],
     "What the TFLite files take and return: float images in [0, 1], 8-bit RGB pixels, or a "
-    "sensor's mosaic in raw units, beginning on a red pixel.",
+    "sensor's mosaic in raw units, beginning on a red pixel (and the noise of the frame, shot and "
+    "read, if the network is one for Gaussian noise).",
 )
 MOSAIC_DTYPE = flags.DEFINE_enum(
     "mosaic_dtype", "uint16", ["uint16", "float32"], "Type of a mosaic's pixels."

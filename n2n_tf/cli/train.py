@@ -84,8 +84,9 @@ ON_NAN = flags.DEFINE_enum(
     "on_nan",
     "stop",
     ["stop", "rollback"],
-    "If loss or weights become NaN or infinite: stop, naming the images, or go back to the last "
-    "checkpoint and continue with half the learning rate, at most 5 times.",
+    "If loss or weights become NaN or infinite, or an epoch's loss ten times that of an earlier "
+    "one: stop, naming the images, or go back to the last checkpoint and continue with half the "
+    "learning rate, at most 5 times.",
 )
 ALLOW_CHANGED_FLAGS = flags.DEFINE_bool(
     "allow_changed_flags",
@@ -112,7 +113,7 @@ RECIPE = [
         "network",
         None,
         "unet, as in the paper; unet_residual, better in short runs; "
-        "unet_mobile; unet_bias_free; rrg, the paper's second for raw; blind_spot_unet, "
+        "unet_bias_free, of the shipped models; rrg, the paper's second for raw; blind_spot_unet, "
         "blind_spot_dilated, and both with _residual, better in short runs. [unet]",
     ),
     flags.DEFINE_integer(

@@ -26,7 +26,13 @@ from n2n_tf.evaluation.metrics import psnr
 from n2n_tf.export import litert_probe
 from n2n_tf.export.sample_images import judging_cases, photos, with_noise
 from n2n_tf.model_files.info import ModelInfo
-from n2n_tf.model_files.tflite_domain import decode, encode, finish
+from n2n_tf.model_files.tflite_domain import (
+    USUAL_PROFILE,
+    Stabilised,
+    decode,
+    encode,
+    finish,
+)
 from n2n_tf.networks.reach import reach
 from n2n_tf.pipelines.files.embedded_photos import SECOND_SET
 from n2n_tf.pipelines.padding import reflect_pad, round_up
@@ -103,7 +109,7 @@ def measure(network: keras.Model, file: str | os.PathLike, info: ModelInfo) -> F
     differences, scores = [], []
     for (noisy, clean), given, result in zip(images, arguments, results, strict=True):
         taken = decode(given["noisy"], info)
-        expected = finish(run_network(network, taken, info.size_multiple), taken, info)
+        expected = finish(_denoised(network, taken, info), taken, info)
         got = decode(result, info)
         comparable = got.shape == expected.shape and np.isfinite(got - expected).all()
         differences.append(np.abs(got - expected) if comparable else np.full(1, math.inf))
@@ -127,6 +133,15 @@ def measure(network: keras.Model, file: str | os.PathLike, info: ModelInfo) -> F
         seen["milliseconds"] / pixels * 1e6,
         seen["peak_megabytes"],
     )
+
+
+def _denoised(network, taken, info):
+    """What the network makes of an image in [0, 1], on the way that the file goes."""
+    if not info.takes_noise_profile:
+        return run_network(network, taken, info.size_multiple)
+    stable = Stabilised(*USUAL_PROFILE)
+    scaled = np.float32(stable.apply(taken))
+    return np.float32(stable.undo(run_network(network, scaled, info.size_multiple)))
 
 
 @functools.lru_cache(maxsize=8)

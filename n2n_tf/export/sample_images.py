@@ -7,7 +7,7 @@ import numpy as np
 
 from n2n_tf.evaluation.clean_images import load_clean
 from n2n_tf.model_files.info import ModelInfo
-from n2n_tf.model_files.tflite_domain import encode
+from n2n_tf.model_files.tflite_domain import USUAL_PROFILE, encode
 from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, SECOND_SET, embedded_photo
 from n2n_tf.pipelines.files.image_files import to_channels, to_float
 from n2n_tf.pipelines.noise.synthetic import Noise, add_noise, parse_noise
@@ -69,6 +69,11 @@ def noise_of(info: ModelInfo) -> Noise | None:
 
 def with_noise(clean: np.ndarray, info: ModelInfo, seed: int) -> np.ndarray:
     """Noise of the network's own domain, or of the usual one where that is not known."""
+    if info.takes_noise_profile:
+        shot, read = USUAL_PROFILE
+        return np.asarray(
+            add_noise(clean, Noise("raw", shot=shot, read=read), [7, seed]), np.float32
+        )
     noise = noise_of(info) or parse_noise("raw" if info.channels == 4 else "gauss25")
     return np.asarray(add_noise(clean, noise, [7, seed]), np.float32)
 
@@ -79,7 +84,8 @@ def photos(names: Sequence[str], info: ModelInfo) -> list[np.ndarray]:
     if channels in (1, 3):
         return [to_float(to_channels(embedded_photo(name), channels)) for name in names]
     if channels == 4:
-        planes = rooted_planes_of_photo if info.noise_level else raw_planes_of_photo
+        rooted = info.noise_level and not info.takes_noise_profile
+        planes = rooted_planes_of_photo if rooted else raw_planes_of_photo
         return [_as_raw(embedded_photo(name), planes, i) for i, name in enumerate(names)]
     generator = np.random.default_rng(0)
     return [generator.random((256, 256, channels), np.float32) for _ in names]

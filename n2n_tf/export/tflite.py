@@ -67,11 +67,11 @@ class Variant:
                 "--channels 4."
             )
         integers = self.precision in CALIBRATED
-        if info.channels == 4 and info.noise_level and (mosaic or integers):
+        if info.channels == 4 and info.noise_level and integers:
             raise ValueError(
                 "a network for Gaussian noise takes raws after Anscombe's transform, scaled to "
-                f"their noise; {'a mosaic has' if mosaic else 'integers hold'} none of that. Take "
-                "one trained with --noise raw, such as mobile_raw."
+                f"their noise, which integers cannot hold: {self.precision} needs one trained "
+                "with --noise raw. float16 and dynamic hold it."
             )
         if self.input == "rgb_uint8" and info.channels != 3:
             raise ValueError(f"a network of {info.channels} channels cannot take RGB pixels.")

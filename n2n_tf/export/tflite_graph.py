@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from n2n_tf.model_files.info import ModelInfo
-from n2n_tf.model_files.tflite_domain import CALIBRATED, CELLS, levels_of
+from n2n_tf.model_files.tflite_domain import CALIBRATED, CELLS, Stabilised, levels_of
 from n2n_tf.networks.padding import reflect_pad_batch
 
 
@@ -73,15 +73,25 @@ def _mosaic(run, info, batch, size):
             tf.TensorSpec((4,), tf.float32, "black_level"),
             tf.TensorSpec((1,), tf.float32, "white_level"),
         ]
+    if info.takes_noise_profile:
+        signature += [tf.TensorSpec((1,), tf.float32, name) for name in ("shot", "read")]
 
-    def denoise(noisy, black_level=None, white_level=None):
-        if black_level is None:
-            black_level, white_level = (tf.constant(level) for level in levels_of(info))
+    def denoise(noisy, *more):
+        given = {spec.name: value for spec, value in zip(signature[1:], more, strict=True)}
+        levels = "black_level", "white_level"
+        fixed = dict(zip(levels, map(tf.constant, levels_of(info)), strict=True))
+        black_level, white_level = (given.get(name, fixed[name]) for name in levels)
         raw = tf.cast(noisy, tf.float32)
         into_cells, out_of_cells = (_by_convolution if calibrated else _by_arithmetic)(
             black_level, white_level - black_level
         )
-        planes = out_of_cells(run(into_cells(raw)))
+        planes = into_cells(raw)
+        if not info.takes_noise_profile:
+            planes = run(planes)
+        else:
+            stable = Stabilised(given["shot"], given["read"], tf)
+            planes = stable.undo(run(stable.apply(planes)))
+        planes = out_of_cells(planes)
         shape = tf.shape(raw) if size is None else (batch, height, width, 1)
         mosaic = _clip(tf.nn.conv2d_transpose(planes, CELLS, shape, 2, "VALID"), white_level)
         if info.keeps_clipped:

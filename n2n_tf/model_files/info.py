@@ -77,6 +77,11 @@ class ModelInfo:
     keeps_clipped: bool | None = None
     measured: dict | None = None
 
+    @property
+    def takes_noise_profile(self) -> bool:
+        """Whether a TFLite file has the noise of the sensor as an input."""
+        return self.input == "bayer_mosaic" and self.noise_level is not None
+
     @classmethod
     def from_json(cls, held: Any, path: pathlib.Path) -> "ModelInfo":
         """Makes it of what a model.json holds; entries of other versions are left out.

@@ -36,6 +36,11 @@ def open_tflite(
     except ImportError as error:
         raise ModelError(f"LiteRT does not start ({first_line(error)}).") from error
 
+    if info.takes_noise_profile:
+        raise ModelError(
+            f"{path}: takes the noise of the sensor as an input, for a camera's own program; here, "
+            "denoise with the network that it was made from."
+        )
     sides = info.tile or (info.size_multiple, info.size_multiple)
     given = {"model_path": str(path)} if content is None else {"model_content": content}
 

@@ -3,6 +3,9 @@
 `encode` and `decode` translate between that and the network's own domain, float images in [0, 1].
 """
 
+import math
+from typing import Any
+
 import numpy as np
 
 from n2n_tf.model_files.info import ModelInfo
@@ -13,7 +16,8 @@ INPUTS = {
     "rgb_uint8": "uint8 [1, H, W, 3], sRGB pixels; the same comes back, rounded and clipped",
     "bayer_mosaic": (
         "sensor mosaic [1, H, W, 1] in raw units that begins on a red pixel, uint16 or float32; "
-        "the same comes back, rounded and clipped to [0, white level]"
+        "the same comes back, rounded and clipped to [0, white level]; shot and read, if they are "
+        "inputs, say the noise: variance shot * x + read at the level x in 0..1"
     ),
 }
 
@@ -30,6 +34,8 @@ CALIBRATED = "int8", "int16x8"  # precisions in integer arithmetic, with ranges 
 
 # For files whose levels are inputs: what `encode` uses, with room for noise below black.
 USUAL_LEVELS = {"black_level": [1024.0] * 4, "white_level": 16383.0}
+USUAL_PROFILE = 0.004, 2e-5  # the same for files that take the noise: shot and read
+_ROOT = math.sqrt(1.5)  # Anscombe's transform of no photon, and of nothing below
 
 
 def levels_of(info: ModelInfo) -> tuple[np.ndarray, np.float32]:
@@ -64,7 +70,44 @@ def encode(noisy: np.ndarray, info: ModelInfo) -> dict[str, np.ndarray]:
     arguments = {"noisy": mosaic.astype(info.dtype)}
     if info.levels == "inputs":
         arguments |= {"black_level": black, "white_level": white[None]}
+    if info.takes_noise_profile:
+        arguments |= {"shot": np.float32(USUAL_PROFILE[:1]), "read": np.float32(USUAL_PROFILE[1:])}
     return arguments
+
+
+class Stabilised:
+    """Normalised raw with noise of one variance at all levels, black at 0 and white at 1.
+
+    The generalised Anscombe transform and the closed form of its exact unbiased inverse, after
+    M. Mäkitalo, A. Foi, IEEE TIP 22(1), 2013. A network without biases needs no other scaling: it
+    finds the noise by itself.
+
+    Args:
+        shot, read: the noise has the variance shot * x + read at the level x in 0..1; scalars or
+            tensors, shot above 0.
+        xp: `numpy` or `tensorflow`, of the arrays that it is given.
+    """
+
+    def __init__(self, shot: Any, read: Any, xp: Any = np) -> None:
+        self._shot, self._read, self._xp = shot, read, xp
+        self._black, white = self._root(0.0), self._root(1.0)
+        self._width = white - self._black
+
+    def apply(self, planes: Any) -> Any:
+        """Levels, an array of any shape -> the same after the transform."""
+        return (self._root(planes) - self._black) / self._width
+
+    def undo(self, denoised: Any) -> Any:
+        """The levels whose noisy values have these means after the transform."""
+        mean = self._xp.maximum(denoised * self._width + self._black, _ROOT)
+        r = 1 / mean
+        bias = 0.25 + r * (_ROOT / 4 + r * (r * (5 * _ROOT / 8) - 11 / 8))
+        photons = mean * mean / 4 - 0.375 + self._xp.maximum(bias, 0.0)
+        return photons * self._shot - self._read / self._shot
+
+    def _root(self, level):
+        photons = (level + self._read / self._shot) / self._shot
+        return 2 * self._xp.sqrt(self._xp.maximum(photons, 0.0) + 0.375)
 
 
 def decode(values: np.ndarray, info: ModelInfo) -> np.ndarray:

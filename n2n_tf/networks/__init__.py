@@ -13,7 +13,7 @@ if keras.config.backend() != "tensorflow":
         f"{keras.config.backend()!r}: import n2n_tf before keras, or set KERAS_BACKEND=tensorflow."
     )
 
-from n2n_tf.networks import blind_spot, rrg, unet, unet_bias_free, unet_mobile
+from n2n_tf.networks import blind_spot, rrg, unet, unet_bias_free
 
 # name -> builder(channels, **arguments), multiple of pixels its input sides must have, and the
 # halo in pixels that a tile needs around it for its inside to equal the whole image's.
@@ -29,7 +29,6 @@ NETWORKS = {
         unet_bias_free.SIZE_MULTIPLE,
         unet_bias_free.HALO,
     ),
-    "unet_mobile": (unet_mobile.unet_mobile, unet_mobile.SIZE_MULTIPLE, unet_mobile.HALO),
     "rrg": (rrg.rrg, rrg.SIZE_MULTIPLE, rrg.HALO),
     **{
         name: (build, blind_spot.SIZE_MULTIPLE[name], blind_spot.HALO[name])

@@ -131,10 +131,10 @@ PRESETS = {
         learning_rate=1e-3,
         augment=True,
     ),
-    # A quarter and a twentieth of what the paper's network costs per pixel. Without biases, and at
+    # A quarter and a sixteenth of what the paper's network costs per pixel. Without biases, and at
     # a learning rate of 0.001, the first one has diverged after a thousand steps.
     "unet_light": _small(network="unet_bias_free", features=48, learning_rate=4e-4),
-    "unet_mobile": _small(network="unet_mobile", features=24),
+    "unet_mobile": _small(network="unet_bias_free", features=24, learning_rate=6e-4),
     # For a CPU and an afternoon: a third of the paper's width, and He-normal weights unscaled,
     # with which short training runs get much further, and with its input added to its output.
     "quick": _small(network="unet_residual", features=16, ema_decay=0.0),

@@ -15,10 +15,11 @@ from n2n_tf.export import litert_probe, measure, report, sample_images
 from n2n_tf.export.litert_probe import operations
 from n2n_tf.export.replacing import ExportError
 from n2n_tf.export.tflite import PRECISIONS, Variant, export_tflite
-from n2n_tf.model_files.info import ModelInfo
+from n2n_tf.model_files.info import ModelError, ModelInfo
 from n2n_tf.model_files.keras_file import describe
+from n2n_tf.model_files.load import load_model
 from n2n_tf.networks.unet import unet
-from n2n_tf.networks.unet_mobile import unet_mobile
+from n2n_tf.networks.unet_bias_free import unet_bias_free
 from n2n_tf.pipelines.files.embedded_photos import FIRST_SET, SECOND_SET, embedded_photo
 from n2n_tf.pipelines.files.image_files import to_float, write_image
 from n2n_tf.pipelines.padding import reflect_pad
@@ -30,7 +31,7 @@ LEVELS = {"black_level": [64.0] * 4, "white_level": 1023.0}
 def networks():
     """Small untrained networks, which begin near the identity, by channels."""
     keras.utils.set_random_seed(3)
-    return {channels: unet_mobile(channels, features=8) for channels in (1, 3, 4)}
+    return {channels: unet_bias_free(channels, features=6) for channels in (1, 3, 4)}
 
 
 @pytest.fixture(scope="module")
@@ -228,10 +229,27 @@ def test_variants_that_do_not_fit():
             with pytest.raises(ValueError, match="uint16 pixels and fixed levels"):
                 variant.describe(info.but(channels=4))
     gaussian = info.but(channels=4, noise_level=(0.01, 0.2))
-    for variant in (Variant((64, 64), input="bayer_mosaic"), Variant((64, 64), "int8")):
+    for variant in (Variant((64, 64), "int8"), Variant((64, 64), "int16x8", "bayer_mosaic")):
         with pytest.raises(ValueError, match="takes raws after Anscombe's transform"):
             variant.describe(gaussian)
     assert Variant((64, 64)).describe(gaussian).noise_level == (0.01, 0.2)
+    assert not Variant((64, 64)).describe(gaussian).takes_noise_profile
+    assert Variant((64, 64), input="bayer_mosaic").describe(gaussian).takes_noise_profile
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "float16", "dynamic"])
+def test_a_mosaic_file_of_a_network_for_gaussian_noise_takes_the_noise(
+    networks, tmp_path, precision
+):
+    info = describe(networks[4], noise="gauss3_50", noise_level=(0.01, 0.2))
+    variant = Variant((128, 96), precision, "bayer_mosaic", levels=LEVELS)
+    path = tmp_path / variant.name
+    figures = export_tflite(networks[4], path, info, variant)
+    assert figures.max_difference <= ALLOWED[precision] + 1.01 / (1023 - 64)
+    assert figures.psnr_noisy < 40 and abs(figures.psnr - figures.psnr_noisy) < 3  # untrained
+    with pytest.raises(ModelError, match="takes the noise of the sensor as an input"):
+        load_model(path)
 
 
 def test_what_calibrates_is_not_what_judges():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from n2n_tf.export.tflite_graph import wrap
 from n2n_tf.model_files.info import ModelError, ModelInfo
-from n2n_tf.model_files.tflite_domain import decode, encode, finish
+from n2n_tf.model_files.tflite_domain import Stabilised, decode, encode, finish
 from n2n_tf.model_files.tflite_file import read_tflite_info, write_tflite
 from n2n_tf.pipelines.raw import bayer
 from n2n_tf.pipelines.raw.frame import normalise_mosaic
@@ -76,6 +76,41 @@ def test_the_function_of_a_mosaic_file_against_float64(rng, precision, tile, lev
     got = function(*map(tf.constant, arguments.values()))["denoised"]
     assert got.dtype == "uint16" and got.shape == (1, 8, 12, 1)
     assert np.abs(got[0, ..., 0].numpy().astype(float) - expected).max() <= 0.501
+
+
+@pytest.mark.parametrize(("shot", "read"), [(0.01, 1e-4), (0.001, 2e-6), (0.03, 0.0)])
+@pytest.mark.parametrize("level", [0.1, 0.4, 0.9])
+def test_sensor_noise_becomes_alike_and_means_come_back(rng, shot, read, level):
+    noisy = shot * rng.poisson(level / shot, 400_000) + rng.normal(0, read**0.5, 400_000)
+    stable = Stabilised(shot, read)
+    scaled = stable.apply(noisy)
+    unit = 2 * np.sqrt(1 / shot + read / shot**2 + 0.375) - 2 * np.sqrt(read / shot**2 + 0.375)
+    assert scaled.std() * unit == pytest.approx(1, rel=0.06)  # exact for many photons
+    assert stable.undo(scaled.mean()) == pytest.approx(level, rel=0.002)
+    np.testing.assert_allclose(stable.apply(np.array([0.0, 1.0])), [0, 1], atol=1e-12)
+
+
+@pytest.mark.parametrize("levels", [FIXED, "inputs"])
+def test_a_mosaic_file_of_a_network_for_gaussian_noise_against_float64(rng, levels):
+    info = MOSAIC.but(levels=levels, noise_level=(0.01, 0.2))
+    mosaic = rng.integers(60, 1023, (8, 12), dtype=np.uint16)
+    arguments = {"noisy": mosaic[None, ..., None]}
+    black, white = np.array(FIXED["black_level"]), 1023.0
+    if levels == "inputs":
+        arguments |= {"black_level": np.float32(black), "white_level": np.float32([white])}
+    arguments |= {"shot": np.float32([0.01]), "read": np.float32([1e-4])}
+    function, signature = wrap(doubling(4), info)
+    assert [spec.name for spec in signature] == list(arguments)
+    got = function(*map(tf.constant, arguments.values()))["denoised"][0, ..., 0].numpy()
+    cells = np.tile(black.reshape(2, 2), (4, 6))
+    x = (mosaic - cells) / (white - cells)
+    root = lambda x: 2 * np.sqrt(np.maximum(x / 0.01 + 1e-4 / 0.01**2, 0) + 3 / 8)  # noqa: E731
+    d = 2 * (root(x) - root(0)) + root(0)
+    d = np.maximum(d, np.sqrt(1.5))
+    bias = 1 / 4 + np.sqrt(1.5) / 4 / d - 11 / 8 / d**2 + 5 / 8 * np.sqrt(1.5) / d**3
+    x = (d**2 / 4 - 3 / 8 + np.maximum(bias, 0)) * 0.01 - 1e-4 / 0.01
+    expected = np.clip(x * (white - cells) + cells, 0, white)
+    assert np.abs(got.astype(float) - expected).max() <= 0.51
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

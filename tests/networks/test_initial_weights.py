@@ -6,7 +6,7 @@ import pytest
 
 from n2n_tf.networks.initial_weights import transfer
 from n2n_tf.networks.unet import unet
-from n2n_tf.networks.unet_mobile import unet_mobile
+from n2n_tf.networks.unet_bias_free import unet_bias_free
 
 
 def weights_of(network):
@@ -16,12 +16,12 @@ def weights_of(network):
 def random_biases(network, rng):
     """Fresh networks have zero biases, which would hide what becomes of them."""
     for layer in network.layers:
-        if layer.weights:
+        if getattr(layer, "bias", None) is not None:
             layer.bias.assign(0.1 * rng.normal(size=layer.bias.shape))
     return network
 
 
-@pytest.mark.parametrize("build", [unet, unet_mobile])
+@pytest.mark.parametrize("build", [unet, unet_bias_free])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_of_equal_channels_all_weights_are_equal(build, channels):
     keras.utils.set_random_seed(1)
@@ -47,7 +47,7 @@ def from_rgb(image, channels):
     return image[..., [0, 1, 1, 2]] if channels == 4 else image
 
 
-@pytest.mark.parametrize("build", [unet, unet_mobile])
+@pytest.mark.parametrize("build", [unet, unet_bias_free])
 @pytest.mark.parametrize(("given", "wanted"), [(3, 1), (3, 4), (1, 3), (4, 3), (1, 4), (4, 1)])
 def test_of_other_channels_the_answer_is_the_sources_between_conversions(build, given, wanted, rng):
     keras.utils.set_random_seed(2)
@@ -57,7 +57,7 @@ def test_of_other_channels_the_answer_is_the_sources_between_conversions(build, 
     image = rng.random((1, 32, 64, wanted), np.float32)
     taken = from_rgb(to_rgb(image), given).astype(np.float32)
     denoised = np.asarray(source(taken))
-    added = build is unet_mobile  # the correction is converted, the input it is added to is not
+    added = build is unet_bias_free  # the correction is converted, the input it is added to is not
     expected = from_rgb(to_rgb(denoised - added * taken), wanted) + added * image
     np.testing.assert_allclose(network(image), expected, atol=1e-5)
 
@@ -72,7 +72,7 @@ def test_another_width_changes_nothing():
 
 
 def test_other_layers_and_channels_are_named():
-    with pytest.raises(ValueError, match=r"other layers than unet \(dec0a, "):
-        transfer(unet(3, features=4), unet_mobile(3, features=6))
+    with pytest.raises(ValueError, match=r"other layers than unet \(dec0a1, "):
+        transfer(unet(3, features=4), unet_bias_free(3, features=6))
     with pytest.raises(ValueError, match="images of 2 channels, not 3"):
         transfer(unet(3, features=4), unet(2, features=4))

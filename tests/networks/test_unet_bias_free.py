@@ -74,3 +74,11 @@ def test_weights_of_rgb_answer_for_other_channels_between_two_conversions(channe
     correction = np.asarray(rgb(as_rgb)) - as_rgb
     wanted = correction[..., [0, 1, 1, 2]] if channels == 4 else correction.mean(-1, keepdims=True)
     np.testing.assert_allclose(np.asarray(other(image)) - image, wanted, atol=1e-5)
+
+
+def test_keras_file_round_trip(tmp_path, rng):
+    network = unet_bias_free(4, features=6)
+    network.save(tmp_path / "network.keras")
+    loaded = keras.models.load_model(tmp_path / "network.keras", safe_mode=True)
+    image = rng.random((2, 32, 64, 4), np.float32)
+    np.testing.assert_array_equal(loaded(image), network(image))
