@@ -58,7 +58,7 @@ def test_a_hidden_pixel_is_compared_and_never_shown(rng):
 @pytest.mark.slow
 def test_noise_that_grows_with_brightness_is_removed_by_a_network_for_gaussian_noise():
     clean = np.float32(embedded_photo(FIRST_SET[0])[:96, :128]) / 255
-    noisy = np.float32(np.random.default_rng(3).poisson(10 * clean) / 10)
+    noisy = np.float32(np.random.default_rng(3).poisson(4 * clean) / 4)
     denoiser = Denoiser.load("mobile_rgb_gauss5_50")
     before = [weight.copy() for weight in denoiser.network.get_weights()]
     keras.utils.set_random_seed(0)
@@ -66,7 +66,7 @@ def test_noise_that_grows_with_brightness_is_removed_by_a_network_for_gaussian_n
         np.mean((result - clean) ** 2)
         for result in (denoiser.bare(noisy), noise2vst(denoiser.network, noisy, 90, denoiser.bare))
     ]
-    assert errors[1] < 0.8 * errors[0]
+    assert errors[1] < 0.92 * errors[0]
     for weight, after in zip(before, denoiser.network.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, after)
 
