@@ -5,7 +5,7 @@
 takes every EVERY-th image, as a gray one if told so. Errors are those of all channels of all
 images. Gaussian noise: of the standard deviation at the median level, in 255ths; photon noise: of
 the gain, in per cent. PSNR: of the denoised image less that of the noisy one, by the shipped model
-for the image's channels, for weak noise and for JPEG files of noisy images. `n2n-evaluate
+for the image's channels, for weak noise, for 8 bits and for JPEG files of noisy images. `n2n-evaluate
 --estimate` gives the four noises of the paper through the same path.
 """
 
@@ -24,6 +24,7 @@ from n2n_tf.pipelines.files.image_files import list_images, read_image
 GAUSS = 0.5, 1, 2, 5, 10, 25, 50
 PHOTONS = 5, 10, 30, 100, 1000
 WEAK = 0.5, 1, 2, 3
+IN_8_BITS = 25, 50  # rounded, and cut off at black and white
 JPEG = 80, 90, 95  # quality
 BEFORE_JPEG = 0, 3, 6, 12, 25
 SIDE = 256  # pixels of the middle that is denoised
@@ -68,6 +69,9 @@ def main(folder, every=1, gray=""):
     for sigma in WEAK:
         pairs = [(clean, weak(clean, sigma, number)) for number, clean in enumerate(middles)]
         gained(f"gauss{sigma}", denoise, pairs)
+    for sigma in IN_8_BITS:
+        pairs = [(clean, eight_bits(clean, sigma, number)) for number, clean in enumerate(middles)]
+        gained(f"gauss{sigma}, in 8 bits", denoise, pairs)
     for quality in JPEG:
         for sigma in BEFORE_JPEG:
             pairs = [(clean, jpeg(clean, sigma, quality, n)) for n, clean in enumerate(middles)]
@@ -93,10 +97,15 @@ def weak(clean, sigma, seed):
     return np.float32(made_noisy(clean, sigma, None, seed))
 
 
+def eight_bits(clean, sigma, seed):
+    """With noise, as uint8."""
+    noise = np.random.default_rng(seed).normal(0, sigma, clean.shape)
+    return np.uint8((clean + noise).round().clip(0, 255))
+
+
 def jpeg(clean, sigma, quality, seed):
     """With noise, as a JPEG file of uint8 whose colours have half the resolution."""
-    noise = np.random.default_rng(seed).normal(0, sigma, clean.shape)
-    pixels = np.uint8((clean + noise).round().clip(0, 255))
+    pixels = eight_bits(clean, sigma, seed)
     _, file = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     kind = cv2.IMREAD_COLOR if clean.shape[2] == 3 else cv2.IMREAD_GRAYSCALE
     read = cv2.imdecode(file, kind).reshape(clean.shape)
