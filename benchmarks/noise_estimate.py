@@ -5,8 +5,8 @@
 takes every EVERY-th image, as a gray one if told so. Errors are those of all channels of all
 images. Gaussian noise: of the standard deviation at the median level, in 255ths; photon noise: of
 the gain, in per cent. PSNR: of the denoised image less that of the noisy one, by the shipped model
-for the image's channels, for weak noise, for 8 bits and for JPEG files of noisy images. `n2n-evaluate
---estimate` gives the four noises of the paper through the same path.
+for the image's channels, for weak noise, for 8 bits and for JPEG files of noisy images.
+`n2n-evaluate --estimate` gives the four noises of the paper through the same path.
 """
 
 import pathlib
