@@ -25,7 +25,7 @@ TEXTURE_FALL = 0.25  # high / middle energy of the texture that is left in the f
 _BANDS = (1, 4), (5, 7), (9, 14)  # row + column of the frequencies that are low, middle, high
 HIGH = 21  # frequencies of a block that are high
 _WHITE = 0.8, 1.41  # a quantile of high / middle energy over blocks, and its value in white noise
-_FLATTEST = 200, 0.05  # blocks, at least, and share of them, in which correlation is looked for
+FLATTEST = 200, 0.05  # blocks, at least, and share of them, in which the noise is looked at
 _CORNER = (
     11,
     13,
@@ -164,7 +164,7 @@ def noise_alone(blocks: Blocks, own: Blocks, alone: bool) -> tuple[float, Blocks
         the correlation of neighbours, 0 unless the noise is clearly correlated, and `Blocks` whose
         `high` is the noise's variance.
     """
-    least, share = _FLATTEST
+    least, share = FLATTEST
     chosen = blocks.flattest(max(least, int(share * len(blocks.low))))
     ratio = _whiteness(blocks, chosen)
     if alone:
@@ -198,7 +198,7 @@ def white_variance(blocks: Blocks, pixels: np.ndarray) -> tuple[np.ndarray, floa
     Returns:
         indices of the flattest blocks, and the variance of white noise in them, at least 0.
     """
-    least, share = _FLATTEST
+    least, share = FLATTEST
     chosen = blocks.flattest(max(least, int(share * len(blocks.low))))
     highest, last = (
         np.square((pixels[chosen] - blocks.level[chosen, None]) @ basis).mean()

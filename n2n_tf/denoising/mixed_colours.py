@@ -7,10 +7,9 @@ noise tells a matrix after which it is independent again: the inverse of its squ
 
 import numpy as np
 
-from n2n_tf.denoising.flat_blocks import TEXTURE_FALL, Cut, dct_bands
+from n2n_tf.denoising.flat_blocks import FLATTEST, TEXTURE_FALL, Cut, dct_bands
 
 CHANNELS = 3
-_FLATTEST = 200, 0.05  # blocks, at least, and share of them, in which the noise is looked at
 _SHARED = 0.35  # correlation of two channels, from which on they are taken apart
 _OWN = 0.12  # the least eigenvalue of the correlations: channels have some noise of their own
 _SLOW_FALL = 0.85  # the highest high / middle energy that texture is taken to have
@@ -39,11 +38,11 @@ def unmixing(cut: Cut, low: np.ndarray) -> np.ndarray | None:
         True
     """
     usable = _unclipped(cut)
-    if len(usable) < _FLATTEST[0]:
+    if len(usable) < FLATTEST[0]:
         return None
     energy = low[:, usable]
     energy = (energy / np.maximum(energy.mean(1, keepdims=True), 1e-300)).sum(0)
-    least, share = _FLATTEST
+    least, share = FLATTEST
     flat = np.argsort(energy, kind="stable")[: max(least, int(share * len(energy)))]
     middle, high = _covariances(cut.pixels[:, usable[flat]])
     if (np.diag(high) < _WHITE * np.diag(middle)).any():
