@@ -17,7 +17,7 @@ LEAST_BLOCKS = 40  # flat ones, for a line through them
 SPIKE = (
     0.002  # share of pixels at the lowest or highest level from which on noise was clipped there
 )
-_LEAST_FOR_GAIN = 20  # flat blocks that do not overlap, for noise that differs by level
+_LEAST_FOR_GAIN = 5  # flat blocks that do not overlap, for noise that differs by level
 _TURNS = 12
 _RANGES = 12  # of level, over which the misfit of a line is averaged
 _SMALL_MISFIT = 0.03  # of noise that is alike at all levels

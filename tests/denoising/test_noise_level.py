@@ -85,6 +85,15 @@ def test_photon_noise_has_the_gain_of_a_photon(photo, random, photons):
     assert estimate.gain[0] == pytest.approx(1 / photons, rel=0.1)
 
 
+@pytest.mark.parametrize("corner", [(200, 40), (20, 400)])
+def test_photon_noise_is_known_in_crops_of_a_few_blocks(photo, random, corner):
+    crop = photo[corner[0] :, corner[1] :][:64, :64] / 4
+    gains = [estimate_noise(random.poisson(crop)).gain[0] for _ in range(4)]
+    assert np.mean(gains) == pytest.approx(1, rel=0.25)
+    alike = [estimate_noise(crop + random.normal(0, 6, crop.shape)).gain for _ in range(4)]
+    assert alike == [(0.0,)] * 4
+
+
 def test_photon_noise_is_told_apart_within_few_levels(photo, random):
     narrow = 100 + photo / 5  # 100 to 150: deviations that differ by a fifth
     photons = [random.poisson(narrow * 4) / 4 for _ in range(4)]
