@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Self
 
@@ -112,7 +113,10 @@ class DicomPlanes:
     def rewriting(
         self, target: str | os.PathLike, overwrite: bool = False
     ) -> Iterator[Callable[[int, np.ndarray], None]]:
-        """As `n2n_tf.pipelines.files.tiff_planes.TiffPlanes.rewriting`."""
+        """As `n2n_tf.pipelines.files.tiff_planes.TiffPlanes.rewriting`.
+
+        If no pixel changed, the file is copied.
+        """
         lowest, highest = self._limits
         result = self._array.copy()
 
@@ -126,6 +130,10 @@ class DicomPlanes:
 
         with atomic_file(target, overwrite) as temporary:
             yield write
+            if (result == self._array).all():
+                self.notes.clear()
+                shutil.copyfile(self.path, temporary)
+                return
             file = io.BytesIO()  # pydicom's own errors of a full disk are tracebacks
             self._derived(result).save_as(file)
             temporary.write_bytes(file.getbuffer())

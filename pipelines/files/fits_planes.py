@@ -112,16 +112,21 @@ class FitsPlanes:
         """As `n2n_tf.pipelines.files.tiff_planes.TiffPlanes.rewriting`."""
         with atomic_file(target, overwrite) as temporary:
             shutil.copyfile(self.path, temporary)
+            changed = []
 
             def write(index, pixels):
                 image, index = self._place(index)
                 array = image.pixels(temporary, "r+")
                 shifted = _shifted(pixels, image).view(image.stored.newbyteorder("="))
-                image.layout.plane_of(array, index)[...] = shifted
-                array.flush()
+                plane = image.layout.plane_of(array, index)
+                if not np.array_equal(plane, shifted, equal_nan=image.stored.kind == "f"):
+                    changed.append(index)
+                    plane[...] = shifted
+                    array.flush()
 
             yield write
-            self._sum_up(temporary)
+            if changed:  # a new checksum has the date of today
+                self._sum_up(temporary)
 
     def _sum_up(self, path):
         """Writes the checksums anew, of images that had them."""

@@ -1,7 +1,6 @@
 """PNG, JPEG, BMP, WebP and JPEG 2000 files as one plane, and the same files with other pixels."""
 
 import contextlib
-import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from n2n_tf.pipelines.files import codecs, metadata
 from n2n_tf.pipelines.files.atomic_files import atomic_file
 from n2n_tf.pipelines.files.image_limits import errors_named, jpeg_frame
 from n2n_tf.pipelines.files.metadata import Surroundings
-from n2n_tf.pipelines.files.planes import Plane, channels, white_of
+from n2n_tf.pipelines.files.planes import Plane, channels, fingerprint, white_of
 
 SUFFIXES = {
     "PNG": (".png",),
@@ -100,10 +99,10 @@ class PicturePlanes:
 
         If no pixel changed, neither does a byte: JPEGs would lose a little otherwise.
         """
-        before = _fingerprint(self._pixels)  # of pixels that may be overwritten
+        before = fingerprint(self._pixels)  # of pixels that may be overwritten
 
         def write(index: int, pixels: np.ndarray) -> None:
-            if _fingerprint(pixels) == before:
+            if fingerprint(pixels) == before:
                 self.notes.clear()
                 temporary.write_bytes(self._data)
             else:
@@ -126,10 +125,6 @@ class PicturePlanes:
         codestream = codecs.encode_jpeg2000(pixels, codecs.jpeg2000_bits(data))
         bare = data.startswith(b"\xff\x4f")
         return codestream if bare else metadata.jp2_surrounded_like(codestream, data)
-
-
-def _fingerprint(pixels):
-    return pixels.shape, hashlib.sha256(np.ascontiguousarray(pixels)).digest()
 
 
 def _inks(data):

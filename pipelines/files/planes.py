@@ -1,6 +1,7 @@
 """What an image file is made of: planes, one after another, each with colours and channels."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -35,6 +36,11 @@ class Plane:
     def straight(self) -> np.ndarray:
         """The pixels, with colours that are not multiplied by transparency."""
         return straight(self.pixels) if self.premultiplied else self.pixels
+
+
+def fingerprint(pixels: np.ndarray) -> tuple:
+    """What tells whether pixels, which may be overwritten meanwhile, have changed."""
+    return pixels.shape, hashlib.sha256(np.ascontiguousarray(pixels)).digest()
 
 
 def channels(first: int, last: int) -> tuple[slice, ...]:

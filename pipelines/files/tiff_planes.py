@@ -29,7 +29,7 @@ from n2n_tf.pipelines.files.image_limits import (
     name_of,
 )
 from n2n_tf.pipelines.files.metadata import Surroundings
-from n2n_tf.pipelines.files.planes import Plane, channels, white_of
+from n2n_tf.pipelines.files.planes import Plane, channels, fingerprint, white_of
 from n2n_tf.pipelines.files.tiff_axes import read_as
 from n2n_tf.pipelines.files.tiff_segments import encode_segments, read_page
 
@@ -77,6 +77,7 @@ class TiffPlanes:
         import tifffile
 
         self.path, self.notes = path, []
+        self._before = {}  # fingerprints of planes
         self._source = io.BytesIO(data) if data is not None else str(path)
         with errors_named(path, "TIFF"), contextlib.ExitStack() as opened:
             self._check_tags()
@@ -179,6 +180,7 @@ class TiffPlanes:
             (page, pixels), *others = read
             if others:
                 pixels = np.concatenate([part for _, part in read], axis=2)
+            self._before[index] = fingerprint(pixels)
             return self._plane(page, pixels)
 
     def _read(self, place):
@@ -240,7 +242,8 @@ class TiffPlanes:
     ) -> Iterator[Callable[[int, np.ndarray], None]]:
         """Gives a callable(index, pixels) that puts other pixels into a copy of the file.
 
-        The copy takes the name `target` when the block ends well; otherwise nothing is left.
+        Planes that were read and have not changed stay to the byte, and so do their thumbnails. The
+        copy takes the name `target` when the block ends well; otherwise nothing is left.
 
         Raises:
             FileExistsError, OSError: as `atomic_file`.
@@ -254,13 +257,19 @@ class TiffPlanes:
                 shutil.copyfile(self.path, temporary)
             with tifffile.TiffFile(temporary, mode="r+", _multifile=False) as copy:
                 copy.pages.useframes = False
+                changed = []
 
                 def write(index, pixels):
+                    if fingerprint(pixels) == self._before.get(index):
+                        return
+                    changed.append(index)
                     pages = self._reading.pages[index]
                     for page, part in zip(pages, np.split(pixels, len(pages), axis=2), strict=True):
                         self._write(copy, self._places[page], part)
 
                 yield write
+            if not changed:
+                self.notes.clear()
 
     def _write(self, copy, place, pixels):
         page = copy.pages.get(place.page, aspage=True)

@@ -158,6 +158,16 @@ def test_a_denoised_dicom_is_an_instance_of_its_own(tmp_path, rng):
     assert again.SOPInstanceUID == result.SOPInstanceUID  # the same pixels
 
 
+def test_files_of_which_no_pixel_changes_stay_to_the_byte(tmp_path, rng, fits):
+    pixels = rng.integers(0, 99, (1, 12, 14)).astype(np.uint16)
+    write_dicom(tmp_path / "a.dcm", pixels)
+    fits.PrimaryHDU(pixels).writeto(tmp_path / "a.fits", checksum=True)
+    for path in (tmp_path / "a.dcm", tmp_path / "a.fits"):
+        with open_planes(path) as planes, planes.rewriting(tmp_path / f"b{path.suffix}") as write:
+            write(0, planes.read(0).pixels)
+        assert (tmp_path / f"b{path.suffix}").read_bytes() == path.read_bytes()
+
+
 def test_bits_above_those_stored_and_padding_stay(tmp_path, rng):
     pixels = rng.integers(1, 4096, (1, 12, 14)).astype(np.uint16)
     pixels[0, :3] = 7

@@ -453,6 +453,27 @@ def test_pyramids_and_thumbnails_are_made_from_the_result(tmp_path, rng):
             np.testing.assert_allclose(small.asarray(), cells, atol=0.51)
 
 
+def test_pages_that_do_not_change_lose_nothing(tmp_path):
+    y, x = np.mgrid[:64, :64]
+    path, target = tmp_path / "a.tif", tmp_path / "b.tif"
+    with tifffile.TiffWriter(path) as file:
+        for step in (1, 2, 3):
+            pixels = np.uint8(np.stack([step * x, 2 * y, 99 + (x ^ y)], axis=-1))
+            file.write(pixels, photometric="rgb", compression="jpeg", subifds=1)
+            file.write(pixels[::2, ::2], photometric="rgb", compression="jpeg", subfiletype=1)
+    before = pixels_of(path)
+    with TiffPlanes(path) as planes, planes.rewriting(target) as write:
+        for index in range(3):
+            pixels = planes.read(index).pixels
+            write(index, pixels[::-1] if index == 1 else pixels)
+    after = pixels_of(target)
+    assert (after[0] == before[0]).all() and (after[2] == before[2]).all()
+    assert np.abs(after[1] - before[1][::-1].astype(int)).mean() < 9
+    with tifffile.TiffFile(path) as old, tifffile.TiffFile(target) as new:
+        small = [[page.pages[0].asarray() for page in tiff.pages] for tiff in (old, new)]
+    assert [(a == b).all() for a, b in zip(*small, strict=True)] == [True, False, True]
+
+
 def test_tags_that_nobody_knows_and_those_of_places_stay(tmp_path, rng):
     tags = [
         (33550, "d", 3, (10.0, 10.0, 0.0), True),
