@@ -556,16 +556,19 @@ def _read_frame(source):
 
 
 def _return_memory():
-    """Has glibc give large arrays back when they go: kept, they would fill up with holes.
+    """Has glibc give large arrays back when they go, and keep small ones.
 
-    It would raise the size from which it does so up to 32 MB, and large pictures would need twice
-    the memory.
+    It would raise the size from which it does so up to 32 MB; kept, such arrays would fill up with
+    holes, and large pictures would need twice the memory. Given back are otherwise also the strips
+    of `by_strips`, one after another, and getting them again takes longer than to compute them.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 4 << 20)
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_MMAP_THRESHOLD, 4 << 20)
+        allocator.mallopt(_TRIM_THRESHOLD, 64 << 20)
 
 
-_MMAP_THRESHOLD = -3  # of malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def run() -> None:
