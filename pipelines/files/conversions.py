@@ -11,7 +11,15 @@ from collections.abc import Callable
 import numpy as np
 
 from n2n_tf.pipelines.files.atomic_files import atomic_file
-from n2n_tf.pipelines.files.exif import WORDS, XMP_TAG, add_directories, tiff_tags, upright_xmp
+from n2n_tf.pipelines.files.exif import (
+    WORDS,
+    XMP_TAG,
+    add_directories,
+    readable,
+    tiff_tags,
+    upright_xmp,
+    with_description,
+)
 from n2n_tf.pipelines.files.image_files import WRITTEN, upright, write_image
 from n2n_tf.pipelines.files.image_limits import ImageFileError
 from n2n_tf.pipelines.files.metadata import LARGEST_SEGMENT, upright_exif
@@ -58,8 +66,9 @@ def writing(
 
 @contextlib.contextmanager
 def _writing_picture(planes, target, overwrite):
-    around = _turned(planes)
-    _note_lost(planes, around, pathlib.Path(target).suffix.lower())
+    suffix = pathlib.Path(target).suffix.lower()
+    around = _turned(planes, suffix)
+    _note_lost(planes, around, suffix)
     opaque = planes.read(0).colours[-1].stop
     if opaque not in (1, 3) or len(planes.read(0).colours) > 1:
         raise ImageFileError(f"{target}: holds gray or RGB, not {opaque} channels; write a .tif.")
@@ -72,12 +81,19 @@ def _writing_picture(planes, target, overwrite):
     yield write
 
 
-def _turned(planes):
-    """`Surroundings` of the planes when they are upright."""
+def _turned(planes, suffix):
+    """`Surroundings` of the planes when they are upright; some formats describe, none comment."""
     around, on_its_side = planes.surroundings, planes.orientation >= 5
+    if around.exif and not readable(around.exif):
+        around = dataclasses.replace(around, exif=None, own=("damaged EXIF", *around.own))
+    exif, comment = around.exif and upright_exif(around.exif), around.comment
+    if comment and suffix in (".tif", ".tiff", ".webp"):
+        described = with_description(exif, comment)
+        exif, comment = (described, None) if described else (exif, comment)
     return dataclasses.replace(
         around,
-        exif=around.exif and upright_exif(around.exif),
+        exif=exif,
+        comment=comment,
         per_metre=around.per_metre[::-1] if around.per_metre and on_its_side else around.per_metre,
         xmp=around.xmp and upright_xmp(around.xmp),
     )
@@ -85,12 +101,16 @@ def _turned(planes):
 
 def _note_lost(planes, around, suffix):
     holds = {".webp": ("icc", "exif", "xmp"), ".jp2": (), ".bmp": (), ".npy": ()}
-    names = {"icc": "colour profile", "exif": "EXIF", "per_metre": "resolution", "xmp": "XMP"}
+    holds[".png"] = "icc", "exif", "per_metre", "xmp", "comment"
+    holds[".tif"] = "icc", "exif", "per_metre", "xmp", "iptc"
+    names = {"icc": "colour profile", "exif": "EXIF", "per_metre": "resolution", "xmp": "XMP",
+             "iptc": "IPTC", "comment": "comment"}  # fmt: skip
     holds = holds.get(suffix, tuple(names))
     lost = [text for name, text in names.items() if getattr(around, name) and name not in holds]
     if suffix in (".jpg", ".jpeg"):
-        parts = {"EXIF": around.exif, "XMP": around.xmp}
-        lost += [name for name, part in parts.items() if len(part or b"") >= LARGEST_SEGMENT]
+        pieces = around.exif, around.xmp, around.iptc, (around.comment or "").encode()
+        parts = zip(("EXIF", "XMP", "IPTC", "comment"), pieces, strict=True)
+        lost += [name for name, part in parts if len(part or b"") >= LARGEST_SEGMENT]
     lost += around.own
     if lost:
         planes.notes.append(f"its {' and '.join(lost)} cannot be kept in a {suffix}")
@@ -110,7 +130,7 @@ def _has_more(planes):
 def _writing_tiff(planes, target, overwrite):
     import tifffile
 
-    around, recoloured = _turned(planes), planes.recoloured
+    around, recoloured = _turned(planes, ".tif"), planes.recoloured
     if recoloured:
         planes.notes.append("its palette became full colours")
     size = len(planes) * math.prod(planes.read(0).pixels.shape) * planes.dtype.itemsize
@@ -118,7 +138,7 @@ def _writing_tiff(planes, target, overwrite):
     if large and around.exif:  # is put at the end, which a BigTIFF's is not
         around = dataclasses.replace(around, exif=None, own=(*around.own, "EXIF"))
     _note_lost(planes, around, ".tif")
-    tags = tiff_tags(around.exif, around.xmp)
+    tags = tiff_tags(around.exif, around.xmp, around.iptc)
     if recoloured:
         tags = [tag for tag in tags if tag[0] not in _LASTING] + _lasting_tags(planes)
 

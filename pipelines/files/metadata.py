@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from n2n_tf.pipelines.files import captions
 from n2n_tf.pipelines.files.image_limits import jpeg_frame
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -20,9 +21,9 @@ XMP_START, XMP_TEXT = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp\0"
 LARGEST_PROFILE = 1 << 26  # bytes; a compressed one may claim any size
 _OF_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"sBIT", b"hIST")
 _ORIENTATION = 0x0112
-_PNG_OWN = {b"tEXt": "texts", b"zTXt": "texts", b"gAMA": "gamma", b"cHRM": "primaries",
-            b"cICP": "colour coding", b"mDCV": "light levels", b"cLLI": "light levels"}  # fmt: skip
-LARGEST_SEGMENT = 65500  # bytes of EXIF or XMP that a JPEG holds
+_PNG_OWN = {b"gAMA": "gamma", b"cHRM": "primaries", b"cICP": "colour coding",
+            b"mDCV": "light levels", b"cLLI": "light levels"}  # fmt: skip
+LARGEST_SEGMENT = 65490  # bytes of EXIF, XMP, IPTC or a comment that a JPEG holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Surroundings:
         exif: None or EXIF as a TIFF file, without the "Exif" in front.
         per_metre: None or pixels per metre, (horizontal, vertical).
         xmp: None or XMP, text in XML.
+        iptc: None or IPTC, entries of IIM.
+        comment: None or a text.
         own: what else is there, in words: no other format gets it.
     """
 
@@ -41,6 +44,8 @@ class Surroundings:
     exif: bytes | None = None
     per_metre: tuple[float, float] | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
+    comment: str | None = None
     own: tuple[str, ...] = ()
 
 
@@ -126,14 +131,17 @@ def png_surroundings(data: bytes) -> Surroundings:
         icc = _inflated(packed)
     across, down, unit = struct.unpack(">IIB", chunks.get(b"pHYs", bytes(9)).ljust(9, b"\0")[:9])
     per_metre = (across, down) if unit == 1 else None
-    return Surroundings(icc, chunks.get(b"eXIf"), per_metre, _png_xmp(data), _png_own(data))
+    xmp, (comment, own) = _png_xmp(data), _png_texts(data)
+    return Surroundings(icc, chunks.get(b"eXIf"), per_metre, xmp, comment=comment, own=own)
 
 
-def _png_own(data):
-    found = [(_PNG_OWN.get(name), name, body) for name, body in png_chunks(data)]
-    texts = (b == b"iTXt" and not body.startswith(XMP_TEXT) for _, b, body in found)
-    names = [name for name, _, _ in found if name] + ["texts"] * any(texts)
-    return tuple(dict.fromkeys(names))
+def _png_texts(data):
+    """The comment, and what other formats do not hold, in words."""
+    chunks = [chunk for chunk in png_chunks(data) if not chunk[1].startswith(XMP_TEXT)]
+    comment, others = captions.comment_of(captions.png_texts(chunks, _inflated))
+    names = [f"texts ({', '.join(others)})"] * bool(others)
+    names += [_PNG_OWN[name] for name, _ in chunks if name in _PNG_OWN]
+    return comment, tuple(dict.fromkeys(names))
 
 
 def _png_xmp(data):
@@ -164,6 +172,8 @@ def png_with(encoded: bytes, around: Surroundings) -> bytes:
         chunks.append(_chunk(b"eXIf", around.exif))
     if around.xmp:
         chunks.append(_chunk(b"iTXt", XMP_TEXT + bytes(4) + around.xmp))
+    if around.comment:
+        chunks.append(_chunk(*captions.png_comment(around.comment)))
     return _png_with(encoded, chunks)
 
 
@@ -226,7 +236,7 @@ def behind_jpeg(data: bytes) -> bool:
 
 def jpeg_surroundings(data: bytes) -> Surroundings:
     """`Surroundings` of a JPEG."""
-    exif, profile, per_metre, xmp, own = None, [], None, None, {}
+    exif, profile, per_metre, xmp, blocks, comments = None, [], None, None, b"", []
     for marker, body in jpeg_segments(data):
         if marker == 0xE1 and body.startswith(EXIF_START):
             exif = exif or body[6:]
@@ -239,11 +249,12 @@ def jpeg_surroundings(data: bytes) -> Surroundings:
             metre = {1: 1 / 0.0254, 2: 100}.get(unit)
             per_metre = (across * metre, down * metre) if metre else None
         elif marker == 0xED:
-            own["IPTC"] = True
+            blocks += body.removeprefix(captions.PHOTOSHOP_START)
         elif marker == 0xFE:
-            own["comment"] = True
+            comments.append(captions.text_of(body))
     icc = b"".join(part for _, part in sorted(profile)) or None
-    return Surroundings(icc, exif, per_metre, xmp, tuple(own))
+    iptc, own = captions.iptc_of(captions.resources(blocks))
+    return Surroundings(icc, exif, per_metre, xmp, iptc, "\n".join(comments) or None, own)
 
 
 def jpeg_with(encoded: bytes, around: Surroundings) -> bytes:
@@ -256,12 +267,17 @@ def jpeg_with(encoded: bytes, around: Surroundings) -> bytes:
         segments += _segment(0xE1, EXIF_START + around.exif)
     if around.xmp and len(around.xmp) < LARGEST_SEGMENT:
         segments += _segment(0xE1, XMP_START + around.xmp)
+    if around.iptc and len(around.iptc) < LARGEST_SEGMENT:
+        blocks = captions.PHOTOSHOP_START + captions.iptc_resource(around.iptc)
+        segments += _segment(0xED, blocks)
     if around.icc:
         size = 65519
         parts = [around.icc[at : at + size] for at in range(0, len(around.icc), size)]
         for number, part in enumerate(parts[:255], 1):
             count = struct.pack("BB", number, len(parts))
             segments += _segment(0xE2, ICC_START + count + part)
+    if around.comment and len(around.comment.encode()) < LARGEST_SEGMENT:
+        segments += _segment(0xFE, around.comment.encode())
     return _jpeg_with(encoded, segments)
 
 

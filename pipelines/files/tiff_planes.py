@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from n2n_tf.pipelines.files import image_limits
+from n2n_tf.pipelines.files import captions, image_limits
 from n2n_tf.pipelines.files.atomic_files import atomic_file
 from n2n_tf.pipelines.files.exif import XMP_TAG, exif_of_tiff
 from n2n_tf.pipelines.files.image_limits import (
@@ -37,7 +37,6 @@ STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST_CLASSIC = 2**32  # bytes of a TIFF that is no BigTIFF
 _SURROUNDING = ("InterColorProfile", "XResolution", "YResolution", "ResolutionUnit")
 _SMOOTH = 65535 // 16  # largest step between neighbours of a LUT
-_IPTC = 33723, 34377  # by itself, and among Photoshop's
 _LAYERS = 37724  # Photoshop's ImageSourceData
 ALPHA = ("ASSOCALPHA", "UNASSALPHA")
 
@@ -220,10 +219,10 @@ class TiffPlanes:
         if metre and {"XResolution", "YResolution"} <= set(found):
             pairs = found["XResolution"], found["YResolution"]
             resolution = tuple(metre * over / max(1, under) for over, under in pairs)
-        xmp = tags.get(XMP_TAG)
-        xmp = bytes(xmp.value) if xmp and isinstance(xmp.value, bytes) else None
-        own = ("IPTC",) * any(code in tags for code in _IPTC)
-        return Surroundings(bytes(icc) if icc else None, self._exif(), resolution, xmp, own)
+        icc, xmp = bytes(icc) if icc else None, _bytes_of(tags, XMP_TAG) or None
+        among, own = captions.iptc_of(captions.resources(_bytes_of(tags, captions.PHOTOSHOP_TAG)))
+        iptc = captions.iptc_of_tag(_bytes_of(tags, captions.IPTC_TAG)) or among
+        return Surroundings(icc, self._exif(), resolution, xmp, iptc, own=own)
 
     def _exif(self):
         source = self._reopened()
@@ -324,6 +323,11 @@ def _looked_up(pixels, page):
     if (table % 257 == 0).all() or (table & 255 == 0).all():
         table = (table >> 8).astype(np.uint8)
     return table[np.minimum(pixels[..., 0], len(table) - 1)]
+
+
+def _bytes_of(tags, code):
+    value = tags[code].value if code in tags else b""
+    return value if isinstance(value, bytes) else b""
 
 
 def _nodata(page):

@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageCms
 import PIL.ImageOps
+import PIL.IptcImagePlugin
 import pytest
 import tifffile
 
@@ -287,26 +288,79 @@ def test_a_picture_of_which_no_pixel_changes_stays_to_the_byte(tmp_path, suffix)
     assert (tmp_path / f"c{suffix}").read_bytes() != path.read_bytes()
 
 
+IPTC = b"\x1c\2\x69\0\4Dawn" + b"\x1c\2\x78\0\7A hill."
+
+
+def jpeg_with_iptc(path, more=b""):
+    save(path)
+    data, blocks = path.read_bytes(), b"Photoshop 3.0\0" + more
+    blocks += b"8BIM\4\4\0\0" + struct.pack(">I", len(IPTC)) + IPTC + bytes(len(IPTC) % 2)
+    segment = struct.pack(">BBH", 0xFF, 0xED, len(blocks) + 2) + blocks
+    path.write_bytes(data[:2] + segment + data[2:])
+
+
+def test_iptc_goes_between_jpeg_and_tiff(tmp_path):
+    jpeg_with_iptc(tmp_path / "a.jpg")
+    for source, target in (("a.jpg", "b.tif"), ("b.tif", "c.jpg")):
+        assert rewritten(tmp_path / source, tmp_path / target) == []
+        with PIL.Image.open(tmp_path / target) as image:
+            assert PIL.IptcImagePlugin.getiptcinfo(image) == {
+                (2, 105): b"Dawn",
+                (2, 120): b"A hill.",
+            }
+    words = struct.unpack(">6I", IPTC + bytes(3))  # as some programs store it, and Photoshop
+    blocks = b"8BIM\4\4\0\0" + struct.pack(">I", len(IPTC)) + IPTC
+    for tag in ((33723, 4, 6, words, True), (34377, 7, len(blocks), blocks, True)):
+        tifffile.imwrite(tmp_path / "d.tif", photo(), extratags=[tag], photometric="rgb")
+        with open_planes(tmp_path / "d.tif") as planes:
+            assert planes.surroundings.iptc.rstrip(b"\0") == IPTC
+
+
+@pytest.mark.parametrize("comment", ["a hill", "ein Hügel", "丘"])
+def test_comments_and_names_go_along_in_any_language(tmp_path, comment):
+    texts = PIL.PngImagePlugin.PngInfo()
+    texts.add_itxt("Description", comment, zip=True)
+    named = PIL.Image.Exif()
+    named[315] = comment.encode()
+    save(tmp_path / "a.png", pnginfo=texts, exif=named)
+    for source, target in (("a.png", "b.jpg"), ("b.jpg", "c.png"), ("c.png", "d.tif"),
+                           ("d.tif", "e.webp"), ("e.webp", "f.jpg")):  # fmt: skip
+        assert rewritten(tmp_path / source, tmp_path / target) == []
+    stored = comment.encode().decode("latin-1")  # as Pillow reads EXIF
+    for name, told in (("b.jpg", None), ("c.png", None), ("d.tif", stored), ("f.jpg", stored)):
+        with PIL.Image.open(tmp_path / name) as image:
+            image.load()
+            assert image.getexif()[315] == stored and image.getexif().get(270) == told
+            if name == "b.jpg":
+                assert image.info["comment"] == comment.encode()
+            if name == "c.png":
+                assert image.text["Comment"] == comment
+
+
 def test_what_another_format_does_not_get_is_said(tmp_path):
     texts = PIL.PngImagePlugin.PngInfo()
-    texts.add_text("Comment", "somebody's")
+    texts.add_text("Title", "somebody's")
     texts.add(b"gAMA", struct.pack(">I", 45455))
     save(tmp_path / "a.png", pnginfo=texts)
     notes = rewritten(tmp_path / "a.png", tmp_path / "a.jpg")
-    assert notes == ["its texts and gamma cannot be kept in a .jpg"]
-    save(tmp_path / "b.jpg", comment="somebody's")
-    data = (tmp_path / "b.jpg").read_bytes()
-    iptc = b"Photoshop 3.0\x008BIM\4\4\0\0\0\0\0\0"
-    segment = struct.pack(">BBH", 0xFF, 0xED, len(iptc) + 2) + iptc
-    (tmp_path / "b.jpg").write_bytes(data[:2] + segment + data[2:])
-    (said,) = rewritten(tmp_path / "b.jpg", tmp_path / "b.tif")
-    assert "IPTC" in said and "comment" in said
-    assert rewritten(tmp_path / "b.jpg", tmp_path / "c.jpg", touched) == []
-    assert segment in (tmp_path / "c.jpg").read_bytes()
-    tifffile.imwrite(tmp_path / "d.tif", photo(), extratags=[(33723, 7, 4, b"\x1c\2\0\0", True)])
-    assert rewritten(tmp_path / "d.tif", tmp_path / "d.png") == [
-        "its IPTC cannot be kept in a .png"
+    assert notes == ["its texts (Title) and gamma cannot be kept in a .jpg"]
+    described = PIL.Image.Exif()
+    described[270] = "a hill"
+    save(tmp_path / "b.jpg", comment="somebody's", exif=described)
+    assert rewritten(tmp_path / "b.jpg", tmp_path / "b.tif") == [
+        "its comment cannot be kept in a .tif"
     ]
+    jpeg_with_iptc(tmp_path / "c.jpg", b"8BIM\4\6\0\0\0\0\0\1!\0")
+    assert rewritten(tmp_path / "c.jpg", tmp_path / "c.png") == [
+        "its IPTC and Photoshop's resources cannot be kept in a .png"
+    ]
+    assert rewritten(tmp_path / "c.jpg", tmp_path / "d.jpg", touched) == []
+    assert b"\4\6\0\0\0\0\0\1!" in (tmp_path / "d.jpg").read_bytes()
+    save(tmp_path / "f.png", exif=b"Exif\0\0something")
+    for suffix in ("tif", "jpg"):
+        assert rewritten(tmp_path / "f.png", tmp_path / f"f.{suffix}") == [
+            f"its damaged EXIF cannot be kept in a .{suffix}"
+        ]
     save(tmp_path / "e.webp", xmp=b"<x>" + bytes(70000))
     assert rewritten(tmp_path / "e.webp", tmp_path / "e.jpg") == [
         "its XMP cannot be kept in a .jpg"
