@@ -67,12 +67,13 @@ def denoise_file(
     """
     pixels = 0
     with open_planes(source, axes) as planes:
-        if target.suffix.lower() not in planes.suffixes or planes.recoloured:
+        another = target.suffix.lower() not in planes.suffixes or planes.recoloured
+        if another:
             check_result(planes, target)
-        runs = _runs(planes, target) if stack_window else None
+        runs = _runs(planes) if stack_window else None
         with writing(planes, target, overwrite) as write:
             if runs:
-                made = _with_neighbours(planes, runs, denoiser_for, progress, **how)
+                made = _with_neighbours(planes, runs, another, denoiser_for, progress, **how)
             else:
                 made = _one_by_one(planes, denoiser_for, progress, bool(watch), **how)
             for index, plane, result in made:
@@ -101,7 +102,7 @@ def _one_by_one(planes, denoiser_for, progress, watched, **how):
         yield index, plane, denoise_plane(plane, denoise)
 
 
-def _runs(planes, target):
+def _runs(planes):
     """Numbers of the planes that are neighbours, or None for a file of one plane."""
     if len(planes) == 1:
         planes.notes.append("it holds one plane, which has no neighbours")
@@ -111,12 +112,6 @@ def _runs(planes, target):
         raise ImageFileError(
             f"{planes.path}: --stack_window is for planes along T (time) or Z (depth); these have "
             f"the axes {planes.axes}. If they are frames, say so, e.g. --axes=TYX."
-        )
-    in_order = list(itertools.chain(*found)) == list(range(len(planes)))
-    if not in_order and target.suffix.lower() not in planes.suffixes:
-        raise ImageFileError(
-            f"{planes.path}: --stack_window writes planes of several axes only to a file of the "
-            f"source's kind; name the result {planes.suffixes[0]}."
         )
     return found
 
@@ -130,9 +125,12 @@ class _Seen(NamedTuple):
 
 
 def _with_neighbours(
-    planes, runs, denoiser_for, progress, noise="auto", tell=None, white_level=None, **how
+    planes, runs, in_order, denoiser_for, progress, noise="auto", tell=None, white_level=None, **how
 ):
-    """(index, plane, result) of every plane, each read once, with the help of those around it."""
+    """(index, plane, result) of every plane, each read once, with the help of those around it.
+
+    `in_order`: whether all runs go on at once, for results written one plane after another.
+    """
     first = planes.read(0)
     offsets = [_offset(first.straight[..., samples]) for samples in first.colours]
     steps = _Steps(progress, 0, len(planes), 2 * len(offsets))
@@ -151,7 +149,7 @@ def _with_neighbours(
             parts.append(_Seen(noisy, denoised(noisy, law, tell=tell), law))
         return index, plane, parts
 
-    for run in runs:
+    def made(run):
         for at, around in windows(map(seen, run)):
             index, plane, _ = around[at]
             others = zip(*(parts for _, _, parts in around), strict=True)  # each colour's planes
@@ -163,6 +161,13 @@ def _with_neighbours(
                 return _changed(part, near[at].noisy, made, white)
 
             yield index, plane, denoise_plane(plane, denoise)
+
+    each = [made(run) for run in runs]
+    if in_order:
+        of_index = {index: one for one, run in zip(each, runs, strict=True) for index in run}
+        yield from (next(of_index[index]) for index in range(len(planes)))
+    else:
+        yield from itertools.chain(*each)
 
 
 def visit_planes(

@@ -187,6 +187,17 @@ def test_channels_get_no_help_from_one_another_and_frames_do(tmp_path, rng):
     assert steps == sorted(steps) and steps[-1][0] <= steps[-1][1]
 
 
+def test_planes_of_several_axes_come_in_order_in_a_file_of_another_kind(tmp_path, rng):
+    stack = stack_of((4, 2, 96, 96), rng)
+    stack[:, 1] += 5000
+    np.save(tmp_path / "a.npy", stack)
+    for name in ("b.npy", "b.tif"):
+        denoise_file(tmp_path / "a.npy", tmp_path / name, model, "TCYX", stack_window=True)
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        assert tiff.series[0].axes == "TCYX"
+        np.testing.assert_array_equal(tiff.asarray(), np.load(tmp_path / "b.npy"))
+
+
 def test_planes_that_are_no_frames_are_refused_and_a_single_one_is_told(tmp_path, rng):
     stack = stack_of((3, 40, 40), rng)
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", metadata={"axes": "CYX"})
@@ -196,6 +207,3 @@ def test_planes_that_are_no_frames_are_refused_and_a_single_one_is_told(tmp_path
     tifffile.imwrite(tmp_path / "one.tif", stack[0])
     _, notes = denoise_file(tmp_path / "one.tif", tmp_path / "b.tif", model, stack_window=True)
     assert notes == ["it holds one plane, which has no neighbours"]
-    np.save(tmp_path / "a.npy", stack_of((2, 3, 40, 40), rng))
-    with pytest.raises(ImageFileError, match=r"only to a file of the source's kind"):
-        denoise_file(tmp_path / "a.npy", tmp_path / "c.tif", model, "TCYX", stack_window=True)
