@@ -18,8 +18,6 @@ from n2n_tf.pipelines.files.image_files import SUFFIXES, list_images
 from n2n_tf.pipelines.files.listing import files_below
 from n2n_tf.pipelines.raw import RAW_SUFFIXES
 
-# Formats that are read and not written: their results are files of another.
-_INSTEAD = {".j2k": ".jp2"}
 # Pictures of formats that are not read: in a folder they are not passed over in silence.
 _UNREAD = (
     *(".gif", ".heic", ".heif", ".avif", ".jxl", ".psd", ".exr", ".hdr", ".tga", ".pgm", ".ppm"),
@@ -55,7 +53,6 @@ class Naming:
             suffix = ".dng"
         elif self.output_format:
             suffix = f".{self.output_format}"
-        suffix = _INSTEAD.get(suffix.lower(), suffix)
         kind = f"_{relative.suffix[1:]}" if with_kind else ""
         return relative.with_name(f"{relative.stem}{kind}{self.suffix}{suffix}")
 

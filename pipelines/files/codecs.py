@@ -1,6 +1,7 @@
 """PNG, JPEG, BMP, WebP and JPEG 2000: bytes <-> pixels as they are stored, by libraries."""
 
 import io
+import logging
 import struct
 from types import ModuleType
 
@@ -29,6 +30,8 @@ LEAST_QUALITY = 90  # of a JPEG or WebP that is written anew: noise has gone, an
 def decode_png(data: bytes) -> np.ndarray:
     """-> [H, W] or [H, W, 2, 3 or 4]; palettes, few bits and transparent colours are expanded."""
     import imagecodecs  # OpenCV loses which files are gray with alpha
+
+    logging.getLogger("imagecodecs").setLevel(logging.CRITICAL)  # of warnings beside our errors
 
     if any(name == b"acTL" for name, _ in _chunks_before_pixels(data)):
         raise ImageFileError("is an animated PNG; save its frames as single images.")

@@ -16,8 +16,8 @@ from n2n_tf.pipelines.files.planes import Plane, straight
 from n2n_tf.pipelines.files.stacks import open_planes, read_file
 
 SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".tif", ".tiff", ".stk", ".lsm", ".npy",
-    ".fits", ".fit", ".fts", ".dcm", ".dicom", ".ima",
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".jp2", ".j2k", ".j2c", ".jpc",
+    ".tif", ".tiff", ".stk", ".lsm", ".npy", ".fits", ".fit", ".fts", ".dcm", ".dicom", ".ima",
 )  # fmt: skip
 WRITTEN = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".tif", ".tiff")
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import Self
 
@@ -16,11 +17,12 @@ from n2n_tf.pipelines.files.planes import Plane, channels, fingerprint, white_of
 
 SUFFIXES = {
     "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "BMP": (".bmp",),
     "WebP": (".webp",),
-    "JPEG 2000": (".jp2", ".j2k"),
+    "JPEG 2000": (".jp2", ".j2k", ".j2c", ".jpc"),
 }
+_BARE, _CODESTREAM = (".j2k", ".j2c", ".jpc"), b"\xff\x4f"
 
 
 class PicturePlanes:
@@ -100,18 +102,25 @@ class PicturePlanes:
         If no pixel changed, neither does a byte: JPEGs would lose a little otherwise.
         """
         before = fingerprint(self._pixels)  # of pixels that may be overwritten
+        suffixes = [pathlib.Path(path).suffix.lower() for path in (self.path, target)]
+        bare = self._is_bare if suffixes[0] == suffixes[1] else suffixes[1] in _BARE
 
         def write(index: int, pixels: np.ndarray) -> None:
-            if fingerprint(pixels) == before:
+            if fingerprint(pixels) == before and bare == self._is_bare:
                 self.notes.clear()
                 temporary.write_bytes(self._data)
             else:
-                temporary.write_bytes(self._encoded(pixels))
+                temporary.write_bytes(self._encoded(pixels, bare))
 
         with atomic_file(target, overwrite) as temporary:
             yield write
 
-    def _encoded(self, pixels):
+    @property
+    def _is_bare(self):
+        """Whether it is a JPEG 2000 without a file around it."""
+        return self._data.startswith(_CODESTREAM)
+
+    def _encoded(self, pixels, bare):
         data = self._data
         if self._kind == "PNG":
             return metadata.png_surrounded_like(codecs.encode_png(pixels), data)
@@ -122,9 +131,9 @@ class PicturePlanes:
             return codecs.encode_bmp(pixels, data)
         if self._kind == "WebP":
             return codecs.encode_webp(pixels, codecs.webp_without_loss(data), self.surroundings)
-        codestream = codecs.encode_jpeg2000(pixels, codecs.jpeg2000_bits(data))
-        bare = data.startswith(b"\xff\x4f")
-        return codestream if bare else metadata.jp2_surrounded_like(codestream, data)
+        alone, bits = bare or not self._is_bare, codecs.jpeg2000_bits(data)
+        encoded = codecs.encode_jpeg2000(pixels, bits, codestream=alone)
+        return metadata.jp2_surrounded_like(encoded, data) if alone and not bare else encoded
 
 
 def _inks(data):

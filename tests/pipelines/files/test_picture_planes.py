@@ -391,6 +391,13 @@ def test_jpeg_2000_without_loss_within_its_boxes(tmp_path, rng, dtype, bits, cha
         assert plane.white == 2**bits - 1
         np.testing.assert_array_equal(plane.pixels, pixels[::-1])
     assert own in (tmp_path / "b.jp2").read_bytes()
+    for source, target in (("b.jp2", "c.j2k"), ("c.j2k", "d.jpc"), ("d.jpc", "e.jp2")):
+        assert rewritten(tmp_path / source, tmp_path / target) == []
+        start = b"\0\0\0\x0cjP  " if target == "e.jp2" else b"\xff\x4f\xff\x51"
+        assert (tmp_path / target).read_bytes().startswith(start)
+        with open_planes(tmp_path / target) as planes:
+            assert planes.read(0).white == 2**bits - 1
+            np.testing.assert_array_equal(planes.read(0).pixels, pixels[::-1])
 
 
 @pytest.mark.parametrize("dtype", ["u1", ">u2", "i2", "u4", "f4", "f8"])
