@@ -23,6 +23,7 @@ from n2n_tf.pipelines.files.exif import (
 from n2n_tf.pipelines.files.image_files import WRITTEN, upright, write_image
 from n2n_tf.pipelines.files.image_limits import ImageFileError
 from n2n_tf.pipelines.files.metadata import LARGEST_SEGMENT, upright_exif
+from n2n_tf.pipelines.files.planes import white_of
 from n2n_tf.pipelines.files.stacks import Planes
 
 RESULTS = (*WRITTEN, ".npy")
@@ -69,16 +70,25 @@ def _writing_picture(planes, target, overwrite):
     suffix = pathlib.Path(target).suffix.lower()
     around = _turned(planes, suffix)
     _note_lost(planes, around, suffix)
-    opaque = planes.read(0).colours[-1].stop
-    if opaque not in (1, 3) or len(planes.read(0).colours) > 1:
+    first = planes.read(0)
+    opaque, white = first.colours[-1].stop, int(first.white)
+    if _white_is_least(planes):
+        planes.notes.append(f"its levels were turned round, as {white} is black in it")
+    if opaque not in (1, 3) or len(first.colours) > 1:
         raise ImageFileError(f"{target}: holds gray or RGB, not {opaque} channels; write a .tif.")
 
     def write(index, pixels):
+        pixels = white - pixels if _white_is_least(planes) else pixels
         turned = upright(pixels, planes.orientation)
         alpha = turned[..., -1] if pixels.shape[2] > opaque else None
         write_image(target, turned[..., :opaque], alpha, overwrite, around)
 
     yield write
+
+
+def _white_is_least(planes):
+    """Whether the least level of a DICOM is white; its numbers stay where a format can say so."""
+    return getattr(planes, "white_is_least", False)
 
 
 def _turned(planes, suffix):
@@ -116,8 +126,17 @@ def _note_lost(planes, around, suffix):
         planes.notes.append(f"its {' and '.join(lost)} cannot be kept in a {suffix}")
     if {".fits", ".dcm"} & set(planes.suffixes):
         planes.notes.append(f"its header, with scales and units, is not kept in a {suffix}")
+    _note_depth(planes, suffix)
     if ".tif" in planes.suffixes and _has_more(planes) and suffix not in (".tif", ".tiff"):
         planes.notes.append(f"its ImageJ, OME or GeoTIFF tags are not kept in a {suffix}")
+
+
+def _note_depth(planes, suffix):
+    """Numbers stay as they are; pictures of few bits are dark where others use all of them."""
+    plane, dtype = planes.read(0), planes.dtype
+    full = dtype.kind != "u" or plane.white == white_of(dtype)
+    if not full and suffix != ".npy":
+        planes.notes.append(f"its numbers stay, so white is {plane.white} of {white_of(dtype)}")
 
 
 def _has_more(planes):
@@ -142,6 +161,11 @@ def _writing_tiff(planes, target, overwrite):
     if recoloured:
         tags = [tag for tag in tags if tag[0] not in _LASTING] + _lasting_tags(planes)
 
+    inverse = _white_is_least(planes) and planes.dtype.kind == "u"
+    gray = "miniswhite" if inverse else "minisblack"
+    if _white_is_least(planes) and not inverse:
+        planes.notes.append("its least level is white, which a TIFF of such numbers cannot say")
+
     def write(index, pixels):
         plane = planes.read(index)
         opaque = plane.colours[-1].stop
@@ -151,7 +175,7 @@ def _writing_tiff(planes, target, overwrite):
         extra += ["unassalpha"] * (pixels.shape[2] - opaque)
         file.write(
             pixels if pixels.shape[2] > 1 else pixels[..., 0],
-            photometric="rgb" if rgb else "minisblack",
+            photometric="rgb" if rgb else gray,
             planarconfig="contig" if pixels.shape[2] > 1 else None,
             extrasamples=extra or None,
             compression="deflate",

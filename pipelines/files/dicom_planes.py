@@ -32,7 +32,8 @@ class DicomPlanes:
     Args:
         path: of the file.
 
-    Attributes: as `n2n_tf.pipelines.files.tiff_planes.TiffPlanes`.
+    Attributes: as `n2n_tf.pipelines.files.tiff_planes.TiffPlanes`, and
+        white_is_least: whether the least value of gray is shown as white.
 
     Raises:
         ImageFileError: without pydicom, for a file without an image, and kinds of pixels that are
@@ -73,10 +74,12 @@ class DicomPlanes:
         self._stored = self.dtype.newbyteorder(order)
         samples = _samples(data)
         frames, sides = int(data.get("NumberOfFrames") or 1), (int(data.Rows), int(data.Columns))
+        self.white_is_least = data.PhotometricInterpretation == _GRAY[0]
         apart = samples == 3 and data.get("PlanarConfiguration") == 1
         colours = (samples,) if samples == 3 else ()
-        self.axes = "T" + ("SYX" if apart else "YXS" if colours else "YX")
-        self.shape = (frames, *colours, *sides) if apart else (frames, *sides, *colours)
+        times = (frames,) * (frames > 1)
+        self.axes = "T" * len(times) + ("SYX" if apart else "YXS" if colours else "YX")
+        self.shape = (*times, *colours, *sides) if apart else (*times, *sides, *colours)
         self._layout = Layout(self.axes, self.shape)
         count = int(np.prod(self.shape))
         if len(data.PixelData) < count * bytes_each:

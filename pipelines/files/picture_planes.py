@@ -145,7 +145,8 @@ def _changes(kind, data, samples):
     """What a result of the same kind will not keep of the bytes `data`, in words."""
     if kind == "PNG":
         few, palette = data[24] < 8, data[25] == 3
-        yield from ["its palette became full colours"] * palette
+        became = "full colours" if samples >= 3 else "levels of gray"
+        yield from [f"its palette became {became}"] * palette
         yield from [f"its {data[24]}-bit samples became 8-bit ones"] * (few and not palette)
         names = {name for name, _ in metadata.png_chunks(data)}
         transparent = b"tRNS" in names

@@ -158,6 +158,21 @@ def test_a_denoised_dicom_is_an_instance_of_its_own(tmp_path, rng):
     assert again.SOPInstanceUID == result.SOPInstanceUID  # the same pixels
 
 
+def test_a_dicom_in_which_white_is_least_looks_alike_in_other_formats(tmp_path, rng):
+    pixels = rng.integers(1, 4096, (1, 12, 14)).astype(np.uint16)
+    write_dicom(tmp_path / "a.dcm", pixels, 12, "MONOCHROME1")
+    told = {}
+    for name in ("a.png", "a.tif", "a.npy", "b.dcm"):
+        _, told[name] = denoise_file(tmp_path / "a.dcm", tmp_path / name, lambda kind: OneLess(1))
+    less, dark = pixels[0] - 1, "its numbers stay, so white is 4095 of 65535"
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), less)
+    for name, turned in (("a.png", 4095 - less), ("a.tif", 65535 - less), ("b.dcm", less)):
+        with open_planes(tmp_path / name) as planes:
+            np.testing.assert_array_equal(planes.read(0).pixels[..., 0], turned)
+        assert (dark in told[name]) == (name != "b.dcm")
+    assert "its levels were turned round, as 4095 is black in it" in told["a.png"]
+
+
 def test_files_of_which_no_pixel_changes_stay_to_the_byte(tmp_path, rng, fits):
     pixels = rng.integers(0, 99, (1, 12, 14)).astype(np.uint16)
     write_dicom(tmp_path / "a.dcm", pixels)

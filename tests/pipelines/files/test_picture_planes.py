@@ -373,7 +373,7 @@ def test_a_palette_of_grays_makes_a_gray_picture(tmp_path):
     with open_planes(tmp_path / "a.png") as planes:
         assert planes.read(0).colours == (slice(0, 1),)
     notes = rewritten(tmp_path / "a.png", tmp_path / "b.png", touched)
-    assert notes == ["its palette became full colours"]
+    assert notes == ["its palette became levels of gray"]
 
 
 @pytest.mark.parametrize("dtype, bits", [(np.uint8, 8), (np.uint16, 12), (np.uint16, 16)])
