@@ -163,9 +163,9 @@ def _of_pth(path):
 
 
 def _of_npz(path):
-    from n2n_tf.model_files.npz_file import unet_from_npz
+    from n2n_tf.model_files.npz_file import network_from_npz
 
-    return _of_network(unet_from_npz(path))
+    return _of_network(network_from_npz(path))
 
 
 def _of_saved_model(path):

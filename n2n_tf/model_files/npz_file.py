@@ -1,8 +1,8 @@
-"""The U-Net's weights as `.npz`, the file in which trainers without TensorFlow hand them over.
+"""A U-Net's weights as `.npz`, the file in which trainers without TensorFlow hand them over.
 
 Arrays are keyed by layer, "enc_conv0/kernel" and "enc_conv0/bias" and so on, under the names of
-`networks.unet` and in Keras's layouts: kernels [height, width, in, out], of transposed convolutions
-[height, width, out, in]. float16 to float64; computed is float32.
+`networks.unet` or `networks.unet_bias_free` and in Keras's layouts: kernels [height, width, in,
+out], of transposed convolutions [height, width, out, in]. float16 to float64; computed is float32.
 """
 
 from __future__ import annotations
@@ -58,32 +58,21 @@ def _finite_floats(array, name, path):
     raise ModelError(f"{path}: {name!r:.60} must hold finite floats.")
 
 
-def unet_from_npz(path: str | os.PathLike) -> keras.Model:
-    """Builds the U-Net whose weights a file holds.
+def network_from_npz(path: str | os.PathLike) -> keras.Model:
+    """Builds the network whose weights a file holds.
 
     Args:
         path: path of a `.npz` file, see the head of this module.
 
     Returns:
-        `keras.Model` named "unet", of the file's channels and widths.
+        `keras.Model` named "unet" or "unet_bias_free", of the file's channels and widths.
 
     Raises:
-        ModelError: if the file cannot be read or holds no U-Net's weights, all of them and no more.
+        ModelError: if the file cannot be read or holds no such weights, all of them and no more.
     """
     arrays = read_npz(path)
-    features, tail = (_kernel(arrays, name, path) for name in ("enc_conv0", "dec_conv1a"))
-    channels, features, tail = *features[2:], tail[3]
-    if max(channels, features, tail) > MAX_FEATURES:
-        raise ModelError(f"{path}: {max(channels, features, tail)} features, over {MAX_FEATURES}.")
-    from n2n_tf.networks.unet import unet  # reading the file needs no Keras
-
-    network = unet(channels, features, tail)
-    slots = {
-        f"{layer.name}/{kind}": variable
-        for layer in network.layers
-        if layer.weights
-        for kind, variable in (("kernel", layer.kernel), ("bias", layer.bias))
-    }
+    network = _bias_free(arrays, path) if "down1/kernel" in arrays else _unet(arrays, path)
+    slots = {w.path: w for w in network.weights}
     wrong = [
         f"{name} is {arrays[name].shape if name in arrays else 'missing'}, not {slots[name].shape}"
         if name in slots
@@ -96,6 +85,27 @@ def unet_from_npz(path: str | os.PathLike) -> keras.Model:
     for name, variable in slots.items():
         variable.assign(arrays[name])
     return network
+
+
+def _unet(arrays, path):
+    features, tail = (_kernel(arrays, name, path) for name in ("enc_conv0", "dec_conv1a"))
+    _check_widths(path, *features[2:], tail[3])
+    from n2n_tf.networks.unet import unet  # reading the file needs no Keras
+
+    return unet(*features[2:], tail[3])
+
+
+def _bias_free(arrays, path):
+    channels, features = _kernel(arrays, "head", path)[2], _kernel(arrays, "down1", path)[3]
+    _check_widths(path, channels, features)
+    from n2n_tf.networks.unet_bias_free import unet_bias_free
+
+    return unet_bias_free(channels, features)
+
+
+def _check_widths(path, *widths):
+    if max(widths) > MAX_FEATURES:
+        raise ModelError(f"{path}: {max(widths)} features, over {MAX_FEATURES}.")
 
 
 def _kernel(arrays, layer, path):

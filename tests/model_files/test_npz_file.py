@@ -12,7 +12,8 @@ from n2n_tf.method import trainer as model_module
 from n2n_tf.method.subsamplers import neighbor_pairs
 from n2n_tf.method.trainer import Neighbor2Neighbor
 from n2n_tf.model_files.info import ModelError
-from n2n_tf.model_files.npz_file import MAX_BYTES, read_npz, unet_from_npz
+from n2n_tf.model_files.npz_file import MAX_BYTES, network_from_npz, read_npz
+from n2n_tf.networks.unet_bias_free import unet_bias_free
 
 # Made by data/make_jax_fixture.py with a trainer that shares no code with ours.
 FIXTURE = pathlib.Path(__file__).parents[1] / "data" / "jax_step.npz"
@@ -39,7 +40,7 @@ def weights_file(tmp_path):
 
 
 def test_the_network_answers_as_the_trainers(weights_file):
-    network = unet_from_npz(weights_file)
+    network = network_from_npz(weights_file)
     np.testing.assert_allclose(network(fixture("noisy")), fixture("denoised"), atol=1e-5)
 
 
@@ -50,7 +51,7 @@ def test_one_train_step_has_the_trainers_loss_and_gradient(weights_file, monkeyp
     monkeypatch.setitem(model_module.DRAW, "random", lambda *_: pair)
     total, reconstruction, regularisation, gamma = fixture("losses")
     rate = 1024.0
-    model = Neighbor2Neighbor(unet_from_npz(weights_file), gamma=float(gamma))
+    model = Neighbor2Neighbor(network_from_npz(weights_file), gamma=float(gamma))
     model.compile(optimizer=keras.optimizers.SGD(rate), jit_compile=False)
     before = {w.path: w.numpy() for w in model.network.trainable_variables}
     logs = model.train_on_batch(fixture("noisy"), return_dict=True)
@@ -76,7 +77,7 @@ def test_a_denoiser_loads_it_and_tiles_it_like_the_network(weights_file):
 def test_half_precision_weights_are_taken_as_they_are(tmp_path):
     halves = {name: array.astype(np.float16) for name, array in part("weights").items()}
     np.savez_compressed(tmp_path / "half.npz", **halves)
-    network = unet_from_npz(tmp_path / "half.npz")
+    network = network_from_npz(tmp_path / "half.npz")
     for w in network.trainable_variables:
         np.testing.assert_array_equal(w.numpy(), halves[w.path].astype(np.float32))
 
@@ -107,7 +108,24 @@ def changed(change):
 def test_what_is_no_unet_is_refused_by_name(change, told, tmp_path):
     np.savez(tmp_path / "wrong.npz", **changed(change))
     with pytest.raises(ModelError, match=rf"wrong\.npz: .*{told}"):
-        unet_from_npz(tmp_path / "wrong.npz")
+        network_from_npz(tmp_path / "wrong.npz")
+
+
+def test_the_bias_free_network_comes_back_as_it_was(tmp_path):
+    network = unet_bias_free(channels=4, features=12)
+    np.savez(tmp_path / "weights.npz", **{w.path: w.numpy() for w in network.weights})
+    denoise = Denoiser.load(tmp_path / "weights.npz")
+    assert (denoise.info.network, denoise.channels) == ("unet_bias_free", 4)
+    noisy = np.random.default_rng(1).random((1, 16, 24, 4), np.float32)
+    np.testing.assert_array_equal(denoise.network(noisy), network(noisy))
+
+
+def test_a_bias_free_network_of_half_its_layers_is_refused(tmp_path):
+    weights = {w.path: w.numpy() for w in unet_bias_free(channels=1, features=12).weights}
+    weights.pop("dec0a1/kernel")
+    np.savez(tmp_path / "wrong.npz", **weights)
+    with pytest.raises(ModelError, match="dec0a1/kernel is missing"):
+        network_from_npz(tmp_path / "wrong.npz")
 
 
 @pytest.mark.parametrize("kept", [0, 40, 5000])
