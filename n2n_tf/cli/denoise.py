@@ -555,17 +555,16 @@ def _read_frame(source):
     )
 
 
-def _return_memory():
-    """Has glibc give large arrays back when they go, and keep small ones.
+def _keep_memory():
+    """Has glibc keep the memory of small and middling arrays for the next ones.
 
-    It would raise the size from which it does so up to 32 MB; kept, such arrays would fill up with
-    holes, and large pictures would need twice the memory. Given back are otherwise also the strips
-    of `by_strips`, one after another, and getting them again takes longer than to compute them.
+    To get new memory takes longer than to compute what goes into it. Arrays of whole large pictures
+    are given back when they go: kept, they would fill up with holes.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         allocator = ctypes.CDLL(None)
-        allocator.mallopt(_MMAP_THRESHOLD, 4 << 20)
-        allocator.mallopt(_TRIM_THRESHOLD, 64 << 20)
+        allocator.mallopt(_MMAP_THRESHOLD, 64 << 20)  # bytes
+        allocator.mallopt(_TRIM_THRESHOLD, 256 << 20)
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -575,7 +574,7 @@ def run() -> None:
     """Entry point of `n2n-denoise`."""
     # Before NumPy is imported: its products are small, and threads that wait for the next one spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    _return_memory()
+    _keep_memory()
     program.start(main, "n2n-denoise", sys.modules[__name__], tensorflow=False)
 
 
