@@ -70,8 +70,9 @@ OUTPUT = flags.DEFINE_string(
 TILE = flags.DEFINE_integer(
     "tile",
     1024,
-    "Side in pixels of the window denoised at once; smaller needs less memory. At least what the "
-    "network sees around a pixel (352 for the U-Net).",
+    "Side in pixels of the square window denoised at once, or of one of another shape with as many "
+    "pixels; smaller needs less memory. At least what the network sees around a pixel (352 for the "
+    "U-Net).",
     64,
 )
 ENGINE = flags.DEFINE_enum(

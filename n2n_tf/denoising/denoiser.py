@@ -35,8 +35,8 @@ class Denoiser:
             multiples of `info.size_multiple`, or of exactly `info.tile`.
         info: `ModelInfo`.
         tile: side in pixels of the window the network sees at once. Larger pictures are cut into
-            such windows; memory grows with its square. Raised to what the network needs, and
-            ignored if `info.tile` says what it takes.
+            such windows, or others with as many pixels; memory grows with its square. Raised to
+            what the network needs, and ignored if `info.tile` says what it takes.
 
     Attributes:
         channels: int, of the images that the network takes.

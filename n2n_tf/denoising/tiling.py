@@ -17,6 +17,7 @@ import numpy as np
 from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.pipelines.padding import reflected, round_up
 
+AS_WELL = 1.03  # times the least that windows can cover is about as good
 AHEAD = 100_000_000  # samples; windows made ahead need the memory of another row of tiles
 
 
@@ -40,8 +41,8 @@ class Tiling:
     """How pictures are cut for a network. All in pixels of its input.
 
     Attributes:
-        tile: (height, width) of the window read, multiples of `size_multiple`, above `2 * halo`;
-            at most, unless `fixed`.
+        tile: (height, width) of the window read, multiples of `size_multiple`, above `2 * halo`.
+            Unless `fixed`, any window of no more pixels will do.
         halo: margin between what is kept and the border of the window, except where that border is
             the image's own.
         size_multiple: windows begin, and their sides are, at multiples of this.
@@ -78,8 +79,8 @@ def plan_tiles(height: int, width: int, tiling: Tiling) -> list[Tile]:
 
     Returns:
         list of `Tile`, row by row. An image that fits into one window has one tile. All windows
-        have the same size: `tiling.tile` if it is fixed, else the smallest of which no more are
-        needed, so that as little as can be is denoised twice.
+        have the same size: `tiling.tile` if it is fixed, else that of at most as many pixels with
+        which about the least is denoised twice.
 
     Raises:
         ValueError: naming the argument that breaks a condition above.
@@ -88,8 +89,8 @@ def plan_tiles(height: int, width: int, tiling: Tiling) -> list[Tile]:
         >>> tiling = Tiling((96, 96), halo=16, size_multiple=32)
         >>> [t.keep for t in plan_tiles(64, 160, tiling)]
         [(0, 64, 0, 80), (0, 64, 80, 160)]
-        >>> [t.width for t in plan_tiles(64, 224, Tiling((192, 192), 16, 32))]
-        [128, 128]
+        >>> [(t.height, t.width) for t in plan_tiles(160, 256, Tiling((192, 192), 16, 32))]
+        [(96, 256), (96, 256)]
     """
     (tile_height, tile_width), halo = tiling.tile, tiling.halo
     size_multiple = tiling.size_multiple
@@ -101,8 +102,7 @@ def plan_tiles(height: int, width: int, tiling: Tiling) -> list[Tile]:
                 f"Received: {name}={value}."
             )
     if not tiling.fixed:
-        tile_height = _just_enough(height, tile_height, halo, size_multiple)
-        tile_width = _just_enough(width, tile_width, halo, size_multiple)
+        tile_height, tile_width = _window_size(height, width, tiling)
     rows = _plan_axis(height, tile_height, halo, size_multiple)
     columns = _plan_axis(width, tile_width, halo, size_multiple)
     window = min(tile_height, height), min(tile_width, width)
@@ -113,13 +113,46 @@ def plan_tiles(height: int, width: int, tiling: Tiling) -> list[Tile]:
     ]
 
 
-def _just_enough(size, tile, halo, size_multiple):
-    """The smallest window of which an axis needs no more than of `tile`."""
-    margin = round_up(2 * halo, size_multiple)  # of a window, on both sides together
-    if size <= tile or tile <= margin:
-        return tile
-    count = math.ceil((size - margin) / (tile - margin))
-    return margin + round_up(math.ceil((size - margin) / count), size_multiple)
+def _window_size(height, width, tiling):
+    """The (height, width) of windows of no more pixels than `tiling.tile` that cover an image best.
+
+    Of those that do about as well it is the smallest, which needs the least memory.
+    """
+    margin = round_up(2 * tiling.halo, tiling.size_multiple)  # of a window, on both sides together
+    if min(tiling.tile) <= margin:
+        return tiling.tile
+    covered = {
+        size: math.prod(size) * _count(height, size[0], margin) * _count(width, size[1], margin)
+        for size in _sizes(height, width, margin, tiling)
+    }
+    most = AS_WELL * min(covered.values())
+    return min((size for size, pixels in covered.items() if pixels <= most), key=math.prod)
+
+
+def _sizes(height, width, margin, tiling):
+    """Windows of no more pixels than the tile, each no larger than their number along axes needs.
+
+    None is flatter than half the tile, unless the image is.
+    """
+    area, multiple = math.prod(tiling.tile), tiling.size_multiple
+    least = max(margin + multiple, round_up(tiling.tile[0] // 2, multiple))
+    for count in range(1, _count(height, least, margin) + 1):
+        rows = _side(height, count, margin, multiple)
+        most = area // rows // multiple * multiple
+        if most >= width or most > margin:
+            yield rows, _side(width, _count(width, most, margin), margin, multiple)
+
+
+def _count(size, side, margin):
+    """How many windows of a side an axis takes."""
+    return 1 if size <= side else math.ceil((size - margin) / (side - margin))
+
+
+def _side(size, count, margin, multiple):
+    """The smallest side of windows of which an axis takes so many."""
+    if count == 1:
+        return size
+    return margin + round_up(math.ceil((size - margin) / count), multiple)
 
 
 def _plan_axis(size, tile, halo, size_multiple):

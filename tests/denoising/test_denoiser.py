@@ -148,7 +148,7 @@ def test_a_gray_model_sees_colour_plane_by_plane(rng):
 
 def test_progress_runs_once_from_none_to_all_even_plane_by_plane():
     told = []
-    image = np.zeros((8, 64, 3), np.uint8)
+    image = np.zeros((8, 256, 3), np.uint8)
     model = Denoiser(lambda x: x, ModelInfo(1, 8, 8), tile=32)
     model(image, progress=lambda *counts: told.append(counts), noise="none")
     done, total = zip(*told, strict=True)

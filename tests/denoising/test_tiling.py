@@ -58,8 +58,8 @@ def test_windows_are_equal_inside_the_image_and_on_the_grid(plan):
     tiles = plan_tiles(**plan)
     assert len({(t.height, t.width) for t in tiles}) == 1
     for t in tiles:
-        assert t.height <= min(plan["tile"], plan["height"])
-        assert t.width <= min(plan["tile"], plan["width"])
+        assert t.height <= plan["height"] and t.width <= plan["width"]
+        assert t.height * t.width <= plan["tile"] ** 2
         assert t.height % plan["size_multiple"] == t.width % plan["size_multiple"] == 0
         assert t.top % plan["size_multiple"] == t.left % plan["size_multiple"] == 0
         assert 0 <= t.top <= plan["height"] - t.height
@@ -67,17 +67,23 @@ def test_windows_are_equal_inside_the_image_and_on_the_grid(plan):
 
 
 @given(plans())
-def test_windows_are_as_few_and_as_small_as_can_be(plan):
-    multiple, halo, tile = plan["size_multiple"], plan["halo"], plan["tile"]
+def test_hardly_any_other_windows_of_as_many_pixels_cover_less(plan):
+    """Of any height down to half the tile, and as wide as they may be."""
     tiles = plan_tiles(**plan)
-    margin = round_up(2 * halo, multiple)
-    for size, side, count in (
-        (plan["height"], tiles[0].height, len({t.top for t in tiles})),
-        (plan["width"], tiles[0].width, len({t.left for t in tiles})),
-    ):
-        fewest = 1 if size <= tile else -(-(size - margin) // (tile - margin))
-        assert count == fewest
-        assert count == 1 or (side - multiple - margin) * count < size - margin
+    multiple, tile = plan["size_multiple"], plan["tile"]
+    margin = round_up(2 * plan["halo"], multiple)
+    least = max(margin + multiple, round_up(tile // 2, multiple))
+
+    def all_of(size, side):
+        """What all windows along an axis take of it."""
+        return size if side >= size else side * -(-(size - margin) // (side - margin))
+
+    best = []
+    for down in {min(least, plan["height"]), *range(least, plan["height"] + 1, multiple)}:
+        across = min(plan["width"], tile**2 // down // multiple * multiple)
+        if across == plan["width"] or across > margin:
+            best.append(all_of(plan["height"], down) * all_of(plan["width"], across))
+    assert len(tiles) * tiles[0].height * tiles[0].width <= tiling.AS_WELL * min(best)
 
 
 def test_windows_of_a_fixed_size_keep_it():
@@ -166,8 +172,8 @@ def test_progress_counts_from_none_to_all():
 @pytest.mark.parametrize("ahead", [True, False])
 def test_windows_are_made_ahead_while_the_network_works(monkeypatch, ahead):
     """One window ahead, unless the image is large; the network has one at a time."""
-    monkeypatch.setattr(tiling, "AHEAD", 64 * 224 if ahead else 1)
-    shape, told = (64, 224, 1), []
+    monkeypatch.setattr(tiling, "AHEAD", 64 * 288 if ahead else 1)
+    shape, told = (64, 288, 1), []
     image = np.random.default_rng(0).random(shape, np.float32)
 
     def window_of(tile):
