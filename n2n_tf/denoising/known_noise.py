@@ -71,11 +71,13 @@ class Before(NamedTuple):
         usable: float32 in its units, without what the network does not see.
         hidden: bool, what that is.
         scaled: float32, `usable` with its noise alike everywhere.
+        constant: bool, areas of one value.
     """
 
     usable: np.ndarray
     hidden: np.ndarray
     scaled: np.ndarray
+    constant: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,13 +120,15 @@ class Stages:
         if scaled is None or unusable.any():
             scaled = self.scale.apply(usable)
         hidden = unusable | hot_pixels(scaled, self.scale.level)
-        return Before(filled_in(usable, hidden), hidden, filled_in(scaled, hidden))
+        usable, scaled = filled_in(usable, hidden), filled_in(scaled, hidden)
+        return Before(usable, hidden, scaled, constant_areas(usable))
 
     def shown(self, before: Before, top: int = 0, left: int = 0) -> np.ndarray:
         """What the network gets of a picture, or of the part of one that begins there.
 
-        Where the noise of few photons is weaker than elsewhere, some is added, and where noise was
-        cut off, as at black, what it may have been.
+        Networks judge the strength of noise by what lies around. Where the noise of few photons is
+        weaker than elsewhere, some is added, in areas without any, such as saturated or masked
+        ones, all of it, and where noise was cut off, as at black, what it may have been.
         """
         if not self.known:
             return before.usable
@@ -134,10 +138,18 @@ class Stages:
         if self.ends is not None:
             patterns = repeated(_evenly(channels), rows, columns)
             shown = shown + self.scale.level * beyond(before.usable, self.ends, patterns)
-        missing = None if self.asks_twice else self.scale.missing(before.scaled)
+        missing = None if self.asks_twice else self._missing(before)
         if missing is None:
             return shown
         return shown + missing * repeated(_noise(channels), rows, columns)
+
+    def _missing(self, before):
+        """Standard deviation of the noise that is to be added, float32; None if there is none."""
+        missing, silent = self.scale.missing(before.scaled), before.hidden | before.constant
+        if not silent.any():
+            return missing
+        level = np.float32(self.scale.level)
+        return np.where(silent, level, np.float32(0) if missing is None else missing)
 
     def shown_of(self, scaled: np.ndarray) -> np.ndarray:
         """The same of float32 [H, W, channels] in the units of `Before.scaled`."""
@@ -172,8 +184,7 @@ class Stages:
             np.clip(result, *self.ends, out=result)
         laws = zip(self.estimate.gain, self.estimate.read, strict=True)
         silent = [channel for channel, (gain, read) in enumerate(laws) if not gain and read <= 0]
-        same = constant_areas(before.usable)
-        same |= before.hidden
+        same = before.constant | before.hidden
         same |= kept == scaled
         same[..., silent] = True
         np.copyto(result, image, where=same)

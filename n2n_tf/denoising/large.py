@@ -167,7 +167,7 @@ class _Prepared:
     def __init__(self, image, stages):
         self._image, self._stages, self._first, self._end = image, stages, 0, 0
         self._at_once = _rows_of(image, PREPARED)
-        kinds = Before(usable=np.float32, hidden=bool, scaled=np.float32)
+        kinds = Before(usable=np.float32, hidden=bool, scaled=np.float32, constant=bool)
         self._kept = [np.empty((0, *image.shape[1:]), kind) for kind in kinds]
         self._scaled = np.empty((0, *image.shape[1:]), np.float32)  # of the rows around the last
 

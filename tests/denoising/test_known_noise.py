@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from skimage import data
 
 from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.known_noise import Stages
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
-from n2n_tf.denoising.stabilise import Scale
 from n2n_tf.evaluation.metrics import psnr
 from n2n_tf.model_files.info import ModelInfo
 from n2n_tf.model_files.shipped import DEFAULTS
@@ -232,5 +232,19 @@ def test_black_places_of_few_photons_do_not_keep_the_noise_around_them(rng, monk
     noisy = np.float32(rng.poisson(12 * clean) / 12)
     denoise = Denoiser.load(DEFAULTS["gray"])
     evened = psnr(clean, denoise(noisy, noise=law), 1)
-    monkeypatch.setattr(Scale, "missing", lambda *_: None)
+    monkeypatch.setattr(Stages, "_missing", lambda *_: None)
     assert evened > psnr(clean, denoise(noisy, noise=law), 1) + 3
+
+
+@pytest.mark.parametrize("kind", ["black", "white", "nan"])
+def test_areas_without_noise_do_not_keep_the_noise_around_them(rng, monkeypatch, kind):
+    clean = np.float32(data.camera()[100:292, 100:356, None])
+    inside = np.hypot(*np.mgrid[-96:96, -128:128])[..., None] < 90
+    noisy = np.float32(clean + rng.normal(0, 12, clean.shape))
+    noisy[~inside] = {"black": 0, "white": 255, "nan": np.nan}[kind]
+    law, denoise = NoiseEstimate((0.0,), (144.0,)), Denoiser.load(DEFAULTS["gray"])
+    filled = denoise(noisy, noise=law)
+    np.testing.assert_array_equal(filled[~inside], noisy[~inside])
+    monkeypatch.setattr(Stages, "_missing", lambda *_: None)
+    bare = denoise(noisy, noise=law)
+    assert psnr(clean[inside], filled[inside], 255) > psnr(clean[inside], bare[inside], 255) + 1
