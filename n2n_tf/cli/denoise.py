@@ -537,7 +537,7 @@ def _planes_of(path):
         for index in range(len(planes)):
             plane = planes.read(index)
             for colour in plane.colours:
-                yield f"{path} plane {index}", plane.pixels[..., colour]
+                yield f"{path} plane {index}", plane.levels[..., colour]
 
 
 def _read_frame(source):

@@ -132,7 +132,7 @@ def _with_neighbours(
     `in_order`: whether all runs go on at once, for results written one plane after another.
     """
     first = planes.read(0)
-    offsets = [_offset(first.straight[..., samples]) for samples in first.colours]
+    offsets = [_offset(first.levels[..., samples]) for samples in first.colours]
     steps = _Steps(progress, 0, len(planes), 2 * len(offsets))
     level = _level(first.pixels.dtype, first.white, white_level)
 
@@ -143,7 +143,7 @@ def _with_neighbours(
     def seen(index):
         plane, parts = planes.read(index), []
         for samples, offset in zip(plane.colours, offsets, strict=True):
-            part = plane.straight[..., samples]
+            part = plane.levels[..., samples]
             noisy = _in_floats(part, offset)
             law = noise if noise != "auto" else estimate_noise(noisy if offset else part)
             parts.append(_Seen(noisy, denoised(noisy, law, tell=tell), law))
@@ -249,7 +249,7 @@ def denoise_pixels(
     _check_channels(denoiser, pixels.shape[2])
     dtype = pixels.dtype
     full = dtype.kind == "u" and white == np.iinfo(dtype).max
-    if dtype == np.float32 or (dtype in (np.uint8, np.uint16) and full):
+    if (dtype == np.float32 and white == 1) or (dtype in (np.uint8, np.uint16) and full):
         return denoiser(pixels, white_level, progress, in_place=in_place, **how)
     noisy = _in_floats(pixels, _offset(pixels))
     denoised = denoiser(noisy, _level(dtype, white, white_level), progress, **how)
@@ -269,7 +269,7 @@ def _in_floats(pixels, offset):
 
 
 def _level(dtype, white, white_level):
-    return white_level or (None if dtype.kind == "f" else float(white))
+    return white_level or (None if dtype.kind == "f" and white == 1 else float(white))
 
 
 def _changed(pixels, noisy, denoised, white):

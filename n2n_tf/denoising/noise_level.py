@@ -233,7 +233,8 @@ def _of_plane(plane, pixels, varied, overlap, alone, blocks, own, dark, photons)
     if alone:
         estimate = _white(estimate, blocks, pixels[varied])
     levels = np.quantile(pixels[::SPARSE].astype(np.float64), (0.01, 0.99))
-    least = ROUNDING if plane.dtype.kind in "ui" else 0.0
+    whole = plane.dtype.kind in "ui" or (pixels == np.floor(pixels)).all()
+    least = ROUNDING if whole else 0.0
     least = max(least, NOTHING * (float(pixels.max()) - float(pixels.min())))
     return estimate if estimate.deviation(levels).max() > least else _NONE
 

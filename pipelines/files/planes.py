@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+_NO_MEASUREMENT = 1e37  # beyond this
+
 
 @dataclasses.dataclass(frozen=True)
 class Plane:
@@ -33,9 +35,23 @@ class Plane:
     premultiplied: bool = False
 
     @property
-    def straight(self) -> np.ndarray:
-        """The pixels, with colours that are not multiplied by transparency."""
-        return straight(self.pixels) if self.premultiplied else self.pixels
+    def levels(self) -> np.ndarray:
+        """The pixels with colours that are not multiplied by transparency.
+
+        Numbers that stand for no measurement are NaN, and integers around them float32.
+        """
+        if self.premultiplied:
+            return straight(self.pixels)
+        gaps = _gaps(self)
+        if gaps is None:
+            return self.pixels
+        dtype = self.dtype if self.dtype.kind == "f" else np.dtype(np.float32)
+        return np.where(gaps, dtype.type(np.nan), self.pixels.astype(dtype))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the pixels."""
+        return self.pixels.dtype
 
 
 def fingerprint(pixels: np.ndarray) -> tuple:
@@ -66,7 +82,7 @@ def denoise_plane(plane: Plane, denoise: Callable[[np.ndarray, float], np.ndarra
     Returns:
         array like `plane.pixels`.
     """
-    source = plane.straight
+    source, gaps = plane.levels, _gaps(plane)
     opaque = plane.colours[-1].stop
     if plane.colours == (slice(0, source.shape[2]),):  # a large picture is not copied
         result = denoise(source, plane.white)
@@ -77,10 +93,36 @@ def denoise_plane(plane: Plane, denoise: Callable[[np.ndarray, float], np.ndarra
             result[..., samples] = denoise(source[..., samples], plane.white)
     if plane.premultiplied:
         result = multiplied(result)
+    if gaps is not None:
+        result[gaps] = 0
+        result = _of_type(result, plane)
+        result[gaps] = plane.pixels[gaps]
     if plane.blank is not None:
         kept = (plane.pixels == plane.blank) | (result == plane.blank)  # none becomes blank
         result[kept] = plane.pixels[kept]
     return result
+
+
+def _gaps(plane):
+    """Where floats, or integers that are floats too, stand for no measurement; None if nowhere."""
+    pixels, blank = plane.pixels, plane.blank
+    if plane.premultiplied:
+        return None
+    if pixels.dtype.kind == "f":
+        ends = (end.reduce(pixels, axis=None) for end in (np.fmin, np.fmax))  # without copies
+        if max(map(abs, ends)) > _NO_MEASUREMENT:
+            return (np.abs(pixels) > _NO_MEASUREMENT) | (pixels == blank)
+    elif pixels.dtype.itemsize > 2:
+        return None
+    gaps = None if blank is None else pixels == blank
+    return gaps if gaps is not None and gaps.any() else None
+
+
+def _of_type(result, plane):
+    dtype = plane.pixels.dtype
+    if dtype.kind == "f":
+        return result
+    return np.clip(np.floor(result + 0.5), np.iinfo(dtype).min, plane.white).astype(dtype)
 
 
 def straight(pixels: np.ndarray) -> np.ndarray:

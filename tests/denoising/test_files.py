@@ -70,6 +70,20 @@ def test_a_place_without_data_stays_one(tmp_path, rng, models):
     np.testing.assert_array_equal(result, np.where(kept, pixels, pixels - 1))
 
 
+@pytest.mark.parametrize("number, told", [(-9999.0, True), (-3.4028234663852886e38, False)])
+def test_numbers_that_are_no_measurement_are_not_seen_as_levels(
+    tmp_path, rng, models, number, told
+):
+    pixels = rng.normal(100, 5, (20, 21)).astype(np.float32)
+    pixels[3:9, 4:8] = number
+    tags = [(42113, "s", 0, str(number), True)] if told else []
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=tags)
+    result = denoised(tmp_path / "a.tif", tmp_path / "b.tif", models)
+    blank = pixels == np.float32(number)
+    np.testing.assert_array_equal(result[blank], pixels[blank])
+    np.testing.assert_array_equal(np.isnan(models["gray"].given[0][..., 0]), blank)
+
+
 def test_colours_multiplied_by_alpha_are_denoised_straight(tmp_path, rng, models):
     alpha = rng.integers(0, 256, (20, 21)).astype(np.uint8)
     alpha[0] = 255
