@@ -523,6 +523,7 @@ def _print_estimates(inputs):
 
 def _planes_of(path):
     """(name, image [height, width, channels]) of every colour of every plane of a file."""
+    from n2n_tf.denoising import mosaics
     from n2n_tf.pipelines.files.stacks import open_planes
     from n2n_tf.pipelines.raw.frame import normalised_planes
 
@@ -537,7 +538,12 @@ def _planes_of(path):
         for index in range(len(planes)):
             plane = planes.read(index)
             for colour in plane.colours:
-                yield f"{path} plane {index}", plane.levels[..., colour]
+                name, image = f"{path} plane {index}", plane.levels[..., colour]
+                if image.shape[2] > 1 or not mosaics.every_second_pixel_differs(image[..., 0]):
+                    yield name, image
+                    continue
+                for number, phase in enumerate(mosaics.phases()):
+                    yield f"{name}, phase {number} of its mosaic", image[phase]
 
 
 def _read_frame(source):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from n2n_tf.denoising import engines
+from n2n_tf.denoising import engines, mosaics
 from n2n_tf.denoising.given_back import constant_areas
 from n2n_tf.denoising.large import as_made, denoise_picture
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
@@ -117,7 +117,8 @@ class Denoiser:
         back as it is, and so do NaN pixels. A network for RGB images with Gaussian noise knows
         noise that is independent in red, green and blue. Where they share it, as in most JPEG files
         and in gray pictures of three channels, the shipped gray model denoises the luminance; where
-        they share a part of it, mixtures of the channels that share none are denoised.
+        they share a part of it, mixtures of channels that share none are denoised. Gray pictures in
+        which every second pixel differs are denoised as four.
 
         Args:
             image: array [height, width] or [height, width, channels], or as `axes` says. A
@@ -178,6 +179,9 @@ class Denoiser:
             progressed = functools.partial(ran, number)
             if noise == "none":
                 self._as_trained(planes[part], white_level, progressed, moved[part])
+                continue
+            if noise == "auto" and self._is_mosaic(planes[part]):
+                self._by_phases(planes[part], strength, progressed, tell, moved[part])
                 continue
             known = None if noise == "auto" else noise
             estimate = estimate_raw_noise if step == 4 else estimate_noise
@@ -246,6 +250,24 @@ class Denoiser:
             elif white_level is not None:
                 band *= np.float32(white_level)
             out[row : row + len(band)] = band
+
+    def _is_mosaic(self, image):
+        gray = self.info.noise_level and image.shape[2] == 1
+        return gray and mosaics.every_second_pixel_differs(image[..., 0])
+
+    def _by_phases(self, image, strength, progress, tell, out):
+        """A mosaic [height, width, 1] into `out`, each of its phases as a picture of its own."""
+
+        def told(law: NoiseEstimate, given_back: float) -> None:
+            tell(dataclasses.replace(law, assumed=(*law.assumed, mosaics.TOLD)), given_back)
+
+        for number, phase in enumerate(mosaics.phases()):
+            part = np.ascontiguousarray(image[phase])
+
+            def progressed(done: int, tiles: int, number: int = number) -> None:
+                progress(number * tiles + done, 4 * tiles)
+
+            out[phase] = self(part, None, progressed, strength=strength, tell=tell and told)
 
     def _by_luminance(self, image, law, strength, progress, out):
         """One RGB image whose channels share their noise, into `out` -> its law, share given back.
