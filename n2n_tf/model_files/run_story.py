@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shlex
 from typing import Any
 
 from n2n_tf.model_files.info import ModelError, read_json
@@ -64,15 +65,28 @@ def _seconds(folder):
 
 def _command(argv):
     """The command of a run without the folders of this machine."""
-    words = list(argv[1:])
-    lines = ["n2n-train"]
+    told, words = [_program(argv[0])], list(argv[1:])
     while words:
-        name, equals, value = words.pop(0).removeprefix("--").partition("=")
+        word = words.pop(0)
+        name, equals, value = word.lstrip("-").partition("=")
+        if word == name:  # no flag
+            told.append(_without_folders(word))
+            continue
         if not equals and words and not words[0].startswith("--"):
             value = words.pop(0)
         value = {"data_dir": "PHOTOS", "model_dir": "RUN"}.get(name, value)
-        if name == "initial_model":
-            value = pathlib.Path(value).name
         if name != "allow_changed_flags":
-            lines.append(f"--{name} {value}".rstrip())
-    return " ".join(lines)
+            told.append(f"--{name} {_without_folders(value)}".rstrip())
+    return " ".join(told)
+
+
+def _program(path):
+    """What others type to run it."""
+    file = pathlib.PurePath(path)
+    if file.suffix != ".py":
+        return file.name.removesuffix(".exe")
+    return f"n2n-{file.stem}" if file.parent.name == "cli" else f"python {file.name}"
+
+
+def _without_folders(value):
+    return shlex.quote(pathlib.PurePath(value).name) if value else ""

@@ -214,16 +214,30 @@ def test_an_added_model_is_the_training_with_its_story(store, tmp_path):
         ("--data_dir /a/b --model_dir=/c", "--data_dir PHOTOS --model_dir RUN"),
         ("--initial_model /a/unet_raw --allow_changed_flags", "--initial_model unet_raw"),
         ("--allow_changed_flags --gamma 2", "--gamma 2"),
+        ("--val_dir=/home/me/clean/ --gamma=-1.5", "--val_dir clean --gamma -1.5"),
     ],
 )
 def test_the_command_of_a_training_is_told_without_its_folders(typed, told):
     assert run_story._command(["/bin/n2n-train", *typed.split()]) == f"n2n-train {told}"
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("/bin/n2n-sidd train --sidd_dir /data/sidd", "n2n-sidd train --sidd_dir sidd"),
+        ("/src/n2n_tf/cli/train.py --gamma 2", "n2n-train --gamma 2"),
+        ("/home/me/benchmarks/rivals.py /home/me/photos 3", "python rivals.py photos 3"),
+    ],
+)
+def test_the_program_that_trained_is_told(typed, told):
+    assert run_story._command(typed.split()) == told
+
+
 def test_what_was_changed_on_the_way_is_told(store, tmp_path):
     folder = training(tmp_path / "run")
     record = json.loads((folder / "run.json").read_text())
-    change = {"step": 1234, "changed": ["epochs was 5, is 3"], "command": ["x", "--epochs=3"]}
+    change = {"step": 1234, "changed": ["epochs was 5, is 3"]}
+    change["command"] = ["/x/n2n-train", "--epochs=3"]
     (folder / "run.json").write_text(json.dumps(record | {"changes": [change]}))
     add.add_model("new", folder, FACTS)
     figures.save_results(store / "new", "gauss25", figures.measure("new", {}))
