@@ -137,7 +137,8 @@ class Stages:
         rows, columns = slice(top, top + height), slice(left, left + width)
         if self.ends is not None:
             patterns = repeated(_evenly(channels), rows, columns)
-            shown = shown + self.scale.level * beyond(before.usable, self.ends, patterns)
+            step = self.scale.level * self.scale.directions
+            shown = shown + step * beyond(before.usable, self.ends, patterns)
         missing = None if self.asks_twice else self._missing(before)
         if missing is None:
             return shown

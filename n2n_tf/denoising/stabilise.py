@@ -45,6 +45,15 @@ class Scale:
     level: float
     share: float
 
+    @property
+    def directions(self) -> np.ndarray:
+        """-1 for channels that `apply` turns upside down, as their noise falls with the level.
+
+        Returns:
+            float32 [channels], 1 for the others.
+        """
+        return np.float32([-1 if gain < 0 else 1 for gain, _ in _laws(self.estimate)])
+
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Picture [H, W, channels] -> float32 of the same shape in the network's units."""
         scaled = np.empty(image.shape, np.float32)
