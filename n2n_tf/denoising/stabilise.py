@@ -18,6 +18,7 @@ import numpy as np
 
 from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.strips import by_strips
+from n2n_tf.pipelines.noise.anscombe import ROOT, missing_photons
 
 SIGMA = 4.0  # pixels, of the area over which energies are averaged
 _AROUND = 2.0  # pixels, of the area whose mean tells how many photons there are
@@ -25,7 +26,6 @@ _RANGE = 0.001, 0.999  # quantiles of means over 7 x 7 pixels that are mapped to
 _ALIKE = 1.5  # widths of the widest channel, within which the channels have one range
 _FEW = 6.0  # photons, up to which the transform's noise is tabled
 _MISSING = 0.02  # of a variance of 1, below which it is not worth a word
-_ROOT = np.sqrt(1.5)  # the transform of no photon, and of nothing below
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +206,7 @@ def _transformed(values, gain, read):
     photons = (np.sign(gain) * values + read / abs(gain)) / abs(gain)
     root = 2 * np.sqrt(np.maximum(photons, 0) + 0.375)
     below = photons < 0
-    return np.where(below, _ROOT + 2 / _ROOT * photons, root) if below.any() else root
+    return np.where(below, ROOT + 2 / ROOT * photons, root) if below.any() else root
 
 
 @functools.cache
@@ -228,13 +228,12 @@ def _deviation_of_few():
 
 def _restored(counts, gain, read, removed):
     """The inverse, for counts from which noise of the energy `removed` was taken away."""
-    above = np.maximum(counts, _ROOT)
+    above = np.maximum(counts, ROOT)
     photons = above * above / 4 - 0.375
-    if (below := counts < _ROOT).any():
-        photons = np.where(below, (counts - _ROOT) * _ROOT / 2, photons)
+    if (below := counts < ROOT).any():
+        photons = np.where(below, (counts - ROOT) * ROOT / 2, photons)
     if np.isscalar(removed) and removed == 0:
         return np.sign(gain) * (photons * abs(gain) - read / abs(gain))
-    r = 1 / above  # 1/4 + sqrt(3/2) r / 4 - 11 r^2 / 8 + 5 sqrt(3/2) r^3 / 8
-    all_missing = 0.25 + r * (_ROOT / 4 + r * (r * (5 * _ROOT / 8) - 11 / 8))
-    photons = photons + np.minimum(removed / 4, np.maximum(all_missing, 0))
+    all_missing = np.maximum(missing_photons(above), 0)
+    photons = photons + np.minimum(removed / 4, all_missing)
     return np.sign(gain) * (photons * abs(gain) - read / abs(gain))

@@ -14,6 +14,7 @@ import importlib
 import numpy as np
 
 from n2n_tf.pipelines.files.image_files import to_integer
+from n2n_tf.pipelines.noise.anscombe import ROOT, missing_photons
 
 PATCHES = ((8, 3), (5, 3), (3, 1))  # of the noise estimate: side and stride in pixels
 PATCHES_PER_NUMBER = 4  # and how many of them at least, for each number that a patch holds
@@ -128,10 +129,8 @@ def unbiased_inverse(stable: np.ndarray) -> np.ndarray:
         >>> round(float(unbiased_inverse(np.mean(2 * np.sqrt(counts + 0.375)))), 1)
         5.0
     """
-    d = np.maximum(stable, 2.0 * np.sqrt(0.375))
-    root = np.sqrt(1.5)
-    inverse = d**2 / 4 + root / (4 * d) - 11 / (8 * d**2) + 5 * root / (8 * d**3) - 0.125
-    return np.maximum(inverse, 0.0)
+    mean = np.maximum(stable, ROOT)
+    return np.maximum(mean**2 / 4 - 0.375 + missing_photons(mean), 0.0)
 
 
 def bm3d_raw(planes: np.ndarray) -> np.ndarray:

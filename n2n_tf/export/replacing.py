@@ -61,7 +61,7 @@ def check_free(path: str | os.PathLike, overwrite: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def temporary_folder(
+def place_beside(
     path: str | os.PathLike, overwrite: bool, inner: str | None = None
 ) -> Iterator[pathlib.Path]:
     """Gives a place beside `path`; what is there gets its final name when the block ends well.

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from n2n_tf.export.measure import run_network
-from n2n_tf.export.replacing import ExportError, check_free, failures_named, temporary_folder
+from n2n_tf.export.replacing import ExportError, check_free, failures_named, place_beside
 from n2n_tf.export.tflite_graph import wrap
 from n2n_tf.model_files.info import INFO_FILE, NETWORK_FILE, ModelInfo
 from n2n_tf.model_files.keras_file import as_float32, save_network
@@ -46,7 +46,7 @@ def export_saved_model(
     network, path = as_float32(network), pathlib.Path(path)
     if path.suffix == ".tflite":
         raise ExportError(f"{path}: is the name of a TFLite file, not of a SavedModel folder.")
-    with temporary_folder(path, overwrite) as folder:
+    with place_beside(path, overwrite) as folder:
         with failures_named(f"{path}: SavedModel export"):
             write_saved_model(network, folder, info, any_size=True)
         return _compare(network, folder, info, path)

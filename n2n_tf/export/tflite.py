@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from n2n_tf.export.measure import Figures, foreign_operations, measure
-from n2n_tf.export.replacing import ExportError, failures_named, temporary_folder
+from n2n_tf.export.replacing import ExportError, failures_named, place_beside
 from n2n_tf.export.sample_images import Uint8Arguments, calibration_arguments
 from n2n_tf.export.saved_model import TOLERANCE, write_saved_model
 from n2n_tf.model_files.info import ModelInfo
@@ -190,7 +190,7 @@ def export_tflite(
     if path.suffix != ".tflite":
         raise ExportError(f"{path}: the name of a TFLite file must end in .tflite.")
     info = variant.describe(info)
-    with temporary_folder(path, overwrite, inner=path.name) as file:
+    with place_beside(path, overwrite, inner=path.name) as file:
         calibration = None
         if variant.precision in CALIBRATED:
             calibration = calibration_arguments(info, calibration_dir)

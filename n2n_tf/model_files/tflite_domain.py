@@ -3,12 +3,12 @@
 `encode` and `decode` translate between that and the network's own domain, float images in [0, 1].
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
 from n2n_tf.model_files.info import ModelInfo
+from n2n_tf.pipelines.noise.anscombe import ROOT, missing_photons
 from n2n_tf.pipelines.raw.bayer import plane_positions
 
 INPUTS = {
@@ -35,7 +35,6 @@ CALIBRATED = "int8", "int16x8"  # precisions in integer arithmetic, with ranges 
 # For files whose levels are inputs: what `encode` uses, with room for noise below black.
 USUAL_LEVELS = {"black_level": [1024.0] * 4, "white_level": 16383.0}
 USUAL_PROFILE = 0.004, 2e-5  # the same for files that take the noise: shot and read
-_ROOT = math.sqrt(1.5)  # Anscombe's transform of no photon, and of nothing below
 
 
 def levels_of(info: ModelInfo) -> tuple[np.ndarray, np.float32]:
@@ -99,10 +98,8 @@ class Stabilised:
 
     def undo(self, denoised: Any) -> Any:
         """The levels whose noisy values have these means after the transform."""
-        mean = self._xp.maximum(denoised * self._width + self._black, _ROOT)
-        r = 1 / mean
-        bias = 0.25 + r * (_ROOT / 4 + r * (r * (5 * _ROOT / 8) - 11 / 8))
-        photons = mean * mean / 4 - 0.375 + self._xp.maximum(bias, 0.0)
+        mean = self._xp.maximum(denoised * self._width + self._black, ROOT)
+        photons = mean * mean / 4 - 0.375 + self._xp.maximum(missing_photons(mean), 0.0)
         return photons * self._shot - self._read / self._shot
 
     def _root(self, level):
