@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from n2n_tf.pipelines.files.tiff_planes import TiffPlanes
 
 _EXACT = 2**24  # integers up to this are floats of 32 bits too
+_SPARSE = 5  # every fifth pixel of every fifth row tells how many levels there are
+_FEW_LEVELS = 4
+_FEW = "its levels are so few that rounding costs much of the result: give it as floats"
 
 
 def denoise_file(
@@ -91,6 +94,7 @@ def _one_by_one(planes, denoiser_for, progress, watched, **how):
     """(index, plane, result) of every plane."""
     for index in range(len(planes)):
         plane = planes.read(index)
+        _note_few_levels(planes, plane)
         steps = _Steps(progress, index, len(planes), len(plane.colours))
         # Of a large picture source and result need not be in memory together.
         in_place = not (watched or plane.premultiplied or plane.blank is not None)
@@ -100,6 +104,15 @@ def _one_by_one(planes, denoiser_for, progress, watched, **how):
             return denoise_pixels(denoiser, part, white, steps.next(), in_place=in_place, **how)
 
         yield index, plane, denoise_plane(plane, denoise)
+
+
+def _note_few_levels(planes, plane):
+    """Whole numbers cannot hold the denoised picture of hardly any photons."""
+    if plane.dtype.kind == "f" or _FEW in planes.notes:
+        return
+    sample = plane.pixels[::_SPARSE, ::_SPARSE, : plane.colours[-1].stop]
+    if 1 <= np.quantile(sample, 0.99) - int(sample.min()) <= _FEW_LEVELS:
+        planes.notes.append(_FEW)
 
 
 def _runs(planes):

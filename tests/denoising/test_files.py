@@ -136,6 +136,14 @@ def test_results_are_clipped_to_what_the_type_or_its_bits_hold():
     np.testing.assert_array_equal(denoise_pixels(Recorder(1, 9), signed, 32767)[0, 0], -32768)
 
 
+def test_counts_too_low_for_whole_numbers_are_told(tmp_path, rng, models):
+    for name, mean, dtype in (("few", 0.5, "u1"), ("more", 9, "u1"), ("floats", 0.5, "f4")):
+        tifffile.imwrite(tmp_path / "a.tif", rng.poisson(mean, (60, 61)).astype(dtype))
+        target = tmp_path / f"{name}.tif"
+        _, notes = denoise_file(tmp_path / "a.tif", target, models.__getitem__)
+        assert any("give it as floats" in note for note in notes) == (name == "few")
+
+
 def test_what_a_format_cannot_hold_is_said_before_any_work(tmp_path, rng, models):
     tifffile.imwrite(tmp_path / "a.tif", rng.normal(size=(20, 21)).astype(np.float32))
     with pytest.raises(ImageFileError, match=r"\.png holds no float32 pixels"):
