@@ -36,7 +36,7 @@ MODEL = flags.DEFINE_string("model", "unet_rgb_gauss5_50", "Name of a shipped mo
 OUTPUT = flags.DEFINE_string("output", None, "JSON file for the figures.")
 TABLES = flags.DEFINE_list(
     "tables",
-    ["programs", "raw", "networks", "pictures", "steps", "host", "input"],
+    ["programs", "raw", "networks", "pictures", "steps", "small steps", "host", "input"],
     "Which parts of the table to make.",
 )
 RIVALS_PYTHON = flags.DEFINE_string("rivals_python", sys.executable, "Python that runs rivals.")
@@ -274,7 +274,7 @@ def tables(wanted):
             figures["programs"] = table("n2n-denoise", whole_programs(folder), REPEATS.value)
         if "raw" in wanted:
             figures["raw"] = table("a camera raw", whole_raw(folder), 1)
-    for name in ("networks", "pictures", "steps"):
+    for name in TITLES:
         if name in wanted:
             rows = [row for row in ROWS if row.startswith(name.removesuffix("s"))]
             with apart(rows) as works:
@@ -293,6 +293,7 @@ TITLES = {
     "networks": "the paper's U-Net, 768 x 512",
     "pictures": "a picture of 192 x 128, noise known",
     "steps": "the paper's U-Net, a training step of 4 x 256 x 256",
+    "small steps": "the same of 16 x 64 x 64",
 }
 
 

@@ -15,6 +15,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 IMAGE = 1, 512, 768, 3
 BATCH = 4, 256, 256, 3
+SMALL = 16, 64, 64, 3
 PICTURE = 128, 192, 3  # BM3D takes minutes for a large one
 SIGMA = 25 / 255
 FEATURES = 48
@@ -124,7 +125,7 @@ def onnx_network():
     return lambda: session.run(None, given)
 
 
-def keras_step(precision="float32"):
+def keras_step(precision="float32", batch=BATCH):
     """A step of Neighbor2Neighbor, gamma above 0."""
     import keras
     import tensorflow as tf
@@ -140,18 +141,18 @@ def keras_step(precision="float32"):
     model = Neighbor2Neighbor(unet(channels=3, features=FEATURES, init_scale=1.0))
     model.compile(optimizer=FusedAdam(1e-4), jit_compile=False)
     model.optimizer.build(model.network.trainable_variables)
-    step, noisy = tf.function(model.train_step), tf.constant(noise(BATCH))
+    step, noisy = tf.function(model.train_step), tf.constant(noise(batch))
     return lambda: float(step(noisy)["loss"])
 
 
-def torch_step():
+def torch_step(batch=BATCH):
     """The same step in PyTorch, with the same sub-sampler for every cell, which is the cheapest."""
     import torch
 
     torch.set_num_threads(_processors())
     network = _torch_unet().to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), 1e-4)
-    noisy = torch.from_numpy(noise(BATCH)).permute(0, 3, 1, 2)
+    noisy = torch.from_numpy(noise(batch)).permute(0, 3, 1, 2)
 
     def work():
         with torch.no_grad():
@@ -220,6 +221,9 @@ ROWS = {
     "step, float32, no oneDNN": keras_step,
     "step, bfloat16": lambda: keras_step("mixed_bfloat16"),
     "step, PyTorch": torch_step,
+    "small step, float32": lambda: keras_step(batch=SMALL),
+    "small step, bfloat16": lambda: keras_step("mixed_bfloat16", SMALL),
+    "small step, PyTorch": lambda: torch_step(SMALL),
 }
 ENVIRONMENT = {"step, float32, no oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"}}
 
