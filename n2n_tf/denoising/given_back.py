@@ -108,29 +108,28 @@ def hot_pixels(scaled: np.ndarray, level: float) -> np.ndarray:
     """
     around = np.ones((3, 3), np.uint8)
     around[1, 1] = 0
-    hot = np.zeros(scaled.shape, bool)
-    for channel in range(scaled.shape[2]):
-        plane = np.ascontiguousarray(scaled[..., channel])
-        most, least = cv2.dilate(plane, around), cv2.erode(plane, around)
-        margin = most - least
-        margin *= _SPREADS
-        margin += _DEVIATIONS * level
-        most += margin
-        least -= margin
-        hot[..., channel] = (plane > most) | (plane < least)
-    return hot
+    most, least = _extremes(scaled, around)
+    margin = most - least
+    margin *= _SPREADS
+    margin += _DEVIATIONS * level
+    most += margin
+    least -= margin
+    return (scaled > most) | (scaled < least)
+
+
+def _extremes(image, around):
+    """The greatest and the least value around every pixel of an image [H, W, channels]."""
+    pixels = np.ascontiguousarray(image)
+    return (find(pixels, around).reshape(image.shape) for find in (cv2.dilate, cv2.erode))
 
 
 def constant_areas(image: np.ndarray) -> np.ndarray:
     """Pixels of areas of one value, such as saturated or masked ones: bool [H, W, channels]."""
     square = np.ones((CONSTANT, CONSTANT), np.uint8)
-    constant = np.zeros(image.shape, bool)
-    for channel in range(image.shape[2]):
-        plane = np.ascontiguousarray(image[..., channel])
-        inside = cv2.dilate(plane, square) == cv2.erode(plane, square)
-        if inside.any():
-            constant[..., channel] = cv2.dilate(inside.view(np.uint8), square) > 0
-    return constant
+    inside = np.equal(*_extremes(image, square))
+    if not inside.any():
+        return inside
+    return cv2.dilate(inside.view(np.uint8), square).reshape(image.shape).view(bool)
 
 
 def filled_in(image: np.ndarray, hidden: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ def denoise_known(
     if stages is None:
         return image.astype(np.float32), 0.0
     before = stages.before(image)
-    denoised, taken = stages.back(network(stages.shown(before))), ENERGY_OF_NOISE
+    denoised, taken = stages.back(network(before.shown)), ENERGY_OF_NOISE
     if stages.asks_twice:
         level = stages.scale.level
 
@@ -68,13 +68,13 @@ class Before(NamedTuple):
     """A picture before the network, [H, W, channels].
 
     Attributes:
-        usable: float32 in its units, without what the network does not see.
-        hidden: bool, what that is.
-        scaled: float32, `usable` with its noise alike everywhere.
+        shown: float32, what the network gets.
+        hidden: bool, what it does not see.
+        scaled: float32, the rest with its noise alike everywhere.
         constant: bool, areas of one value.
     """
 
-    usable: np.ndarray
+    shown: np.ndarray
     hidden: np.ndarray
     scaled: np.ndarray
     constant: np.ndarray
@@ -113,44 +113,54 @@ class Stages:
         """Whether the noise is so weak that a network's errors are the larger evil."""
         return self.scale.share < WEAK
 
-    def before(self, image: np.ndarray, scaled: np.ndarray | None = None) -> Before:
-        """Array [H, W, channels] -> `Before`; `scaled`: the image scaled, if it is known."""
+    def before(self, image: np.ndarray, scaled: np.ndarray | None = None, top: int = 0) -> Before:
+        """What comes before the network.
+
+        Args:
+            image: array [H, W, channels], a picture, or rows of one.
+            scaled: the same scaled, if it is known.
+            top: number of its first row in the picture.
+        """
         unusable = ~np.isfinite(image)
         usable = filled_in(np.asarray(image, np.float32), unusable)
         if scaled is None or unusable.any():
             scaled = self.scale.apply(usable)
         hidden = unusable | hot_pixels(scaled, self.scale.level)
         usable, scaled = filled_in(usable, hidden), filled_in(scaled, hidden)
-        return Before(usable, hidden, scaled, constant_areas(usable))
+        constant = constant_areas(usable)
+        shown = self._shown(usable, scaled, hidden | constant, top) if self.known else usable
+        return Before(shown, hidden, scaled, constant)
 
-    def shown(self, before: Before, top: int = 0, left: int = 0) -> np.ndarray:
-        """What the network gets of a picture, or of the part of one that begins there.
+    def _shown(self, usable, scaled, silent, top):
+        """What a network for Gaussian noise gets.
 
         Networks judge the strength of noise by what lies around. Where the noise of few photons is
         weaker than elsewhere, some is added, in areas without any, such as saturated or masked
         ones, all of it, and where noise was cut off, as at black, what it may have been.
         """
-        if not self.known:
-            return before.usable
-        shown = before.scaled
+        shown = scaled
         height, width, channels = shown.shape
-        rows, columns = slice(top, top + height), slice(left, left + width)
+        rows, columns = slice(top, top + height), slice(0, width)
         if self.ends is not None:
             patterns = repeated(_evenly(channels), rows, columns)
             step = self.scale.level * self.scale.directions
-            shown = shown + step * beyond(before.usable, self.ends, patterns)
-        missing = None if self.asks_twice else self._missing(before)
+            shown = shown + step * beyond(usable, self.ends, patterns)
+        missing = None if self.asks_twice else self._missing(scaled, silent)
         if missing is None:
             return shown
-        return shown + missing * repeated(_noise(channels), rows, columns)
+        missing *= repeated(_noise(channels), rows, columns)
+        missing += shown
+        return missing
 
-    def _missing(self, before):
+    def _missing(self, scaled, silent):
         """Standard deviation of the noise that is to be added, float32; None if there is none."""
-        missing, silent = self.scale.missing(before.scaled), before.hidden | before.constant
+        missing = self.scale.missing(scaled)
         if not silent.any():
             return missing
-        level = np.float32(self.scale.level)
-        return np.where(silent, level, np.float32(0) if missing is None else missing)
+        if missing is None:
+            missing = np.zeros(scaled.shape, np.float32)
+        missing[silent] = self.scale.level
+        return missing
 
     def shown_of(self, scaled: np.ndarray) -> np.ndarray:
         """The same of float32 [H, W, channels] in the units of `Before.scaled`."""
@@ -197,8 +207,10 @@ SIDE = 1021  # pixels, after which patterns repeat
 
 def repeated(pattern: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
     """Part of a picture filled with a pattern [height, width, channels] that repeats."""
-    spans = zip((rows, columns), pattern.shape[:2], strict=True)
-    return pattern[np.ix_(*(np.arange(s.start, s.stop) % side for s, side in spans))]
+    for axis, span in enumerate((rows, columns)):
+        places = np.arange(span.start, span.stop) % pattern.shape[axis]
+        pattern = pattern.take(places, axis)
+    return pattern
 
 
 @functools.cache

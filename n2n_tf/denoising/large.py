@@ -106,8 +106,7 @@ def denoise_large(
     def given(before: Before, rows: slice, columns: slice) -> list[np.ndarray]:
         """What the network gets of a part of the image, once or twice."""
         nudges = [more(rows, columns)] if stages.asks_twice else []
-        first = stages.shown(before, rows.start, columns.start)
-        return [first, *(stages.shown_of(before.scaled + n) for n in nudges)]
+        return [before.shown, *(stages.shown_of(before.scaled + n) for n in nudges)]
 
     def window(tile: Tile) -> np.ndarray:
         rows = slice(tile.top, min(height, tile.top + tile.height))
@@ -167,7 +166,7 @@ class _Prepared:
     def __init__(self, image, stages):
         self._image, self._stages, self._first, self._end = image, stages, 0, 0
         self._at_once = _rows_of(image, PREPARED)
-        kinds = Before(usable=np.float32, hidden=bool, scaled=np.float32, constant=bool)
+        kinds = Before(shown=np.float32, hidden=bool, scaled=np.float32, constant=bool)
         self._kept = [np.empty((0, *image.shape[1:]), kind) for kind in kinds]
         self._scaled = np.empty((0, *image.shape[1:]), np.float32)  # of the rows around the last
 
@@ -199,7 +198,7 @@ class _Prepared:
         known = min(last, top + REACH) - first if top else 0
         scaled = self._stages.scale.apply(image[known:])
         self._scaled = np.concatenate([self._scaled[len(self._scaled) - known :], scaled])
-        return self._stages.before(image, self._scaled)
+        return self._stages.before(image, self._scaled, first)
 
 
 def _moved(array, start, count, size):

@@ -105,15 +105,21 @@ class Scale:
             None if it is nothing everywhere.
         """
         means, deviations = _deviation_of_few()
-        found = np.zeros(scaled.shape, np.float32)
-        for channel, (gain, _) in enumerate(_laws(self.estimate)):
-            if gain:
-                level, middle = np.float32(self.level), np.float32(self.middles[channel])
-                local = cv2.GaussianBlur(scaled[..., channel], (0, 0), _AROUND)
-                counts = (local - np.float32(0.5)) / level + middle
-                few = counts < means[-1]  # hardly ever many: a table is slow to look up
-                found[few, channel] = level * np.interp(counts[few], means, deviations)
-        return found if found.any() else None
+        counting = [gain != 0 for gain, _ in _laws(self.estimate)]
+        if not any(counting):
+            return None
+        most = (means[-1] - self.middles) * self.level + 0.5  # where there are few
+        most = np.float32(np.where(counting, most, -np.inf))
+        local = cv2.GaussianBlur(scaled, (0, 0), _AROUND).reshape(scaled.shape)
+        few = np.flatnonzero(_below(local, most))
+        if not few.size:
+            return None
+        counts = (local.ravel()[few] - 0.5) / self.level
+        counts += np.take(self.middles, few % len(most))
+        short = np.interp(counts, means, deviations)
+        found = np.zeros(scaled.size, np.float32)
+        found[few] = self.level * short
+        return found.reshape(scaled.shape) if short.any() else None
 
     def _undone(self, channel, values, energy=0.0):
         gain, read = _laws(self.estimate)[channel]
@@ -185,6 +191,12 @@ def channel_mean(values: np.ndarray) -> np.ndarray:
         total += values[..., channel : channel + 1]
     total /= values.shape[2]
     return total
+
+
+def _below(values, limits):
+    """Where values [H, W, channels] are below their channel's: of rows, faster than of pixels."""
+    rows = values.reshape(len(values), -1)
+    return (rows < np.tile(limits, values.shape[1])).reshape(values.shape)
 
 
 def _laws(estimate):

@@ -109,7 +109,7 @@ class _Recorder(Denoiser):
         height, width = (side // SIDE * SIDE for side in image.shape[:2])
         for top in range(0, height, SIDE):
             before = stages.before(np.float32(image[top : top + SIDE]))
-            shown = stages.shown(before) / np.float32(white)
+            shown = before.shown / np.float32(white)
             if levels:
                 shown = 0.5 + np.float32(_SHARE) * (shown - 0.5)
             for left in range(0, width, SIDE):
