@@ -121,7 +121,8 @@ def encode_dng(
 def _camera_directory(frame: RawFrame, carried: Directory) -> Directory:
     """Tags of the camera and its colours; those the source carried win over computed ones."""
     matrix = SRGB_FROM_XYZ if frame.color_matrix is None else frame.color_matrix
-    name = f"{frame.make} {frame.model}".strip() or "Unknown camera"
+    twice = frame.make and frame.model.startswith(f"{frame.make} ")  # as Canon's
+    name = (frame.model if twice else f"{frame.make} {frame.model}").strip() or "Unknown camera"
     tags = {
         tiff_tags.DNG_VERSION: make_tag(BYTE, [1, 4, 0, 0]),
         50707: make_tag(BYTE, [1, 3, 0, 0]),  # DNGBackwardVersion

@@ -43,6 +43,16 @@ def test_libraw_reads_exactly_what_was_written(pattern, compress, size):
     assert (letters, black, white) == (pattern, BLACK, 4095)
 
 
+@pytest.mark.parametrize("model", ["Acme Test 1", "Test 1"])
+def test_the_maker_is_named_once(model):
+    mosaic = random_mosaic(24, 30)
+    content = encode_dng(camera_frame(mosaic, model=model), mosaic)
+    with tifffile.TiffFile(io.BytesIO(content)) as tiff:
+        tags = tiff.pages[0].tags
+        assert tags["UniqueCameraModel"].value == "Acme Test 1"
+        assert tags["Model"].value == model
+
+
 @pytest.mark.parametrize("compress", [True, False])
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_every_bit_depth_is_exact_with_every_jump(compress, bits):
