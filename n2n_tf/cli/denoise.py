@@ -539,7 +539,7 @@ def _planes_of(path):
             plane = planes.read(index)
             for colour in plane.colours:
                 name, image = f"{path} plane {index}", plane.levels[..., colour]
-                if image.shape[2] > 1 or not mosaics.every_second_pixel_differs(image[..., 0]):
+                if not mosaics.is_mosaic(image):
                     yield name, image
                     continue
                 for number, phase in enumerate(mosaics.phases()):

@@ -252,8 +252,7 @@ class Denoiser:
             out[row : row + len(band)] = band
 
     def _is_mosaic(self, image):
-        gray = self.info.noise_level and image.shape[2] == 1
-        return gray and mosaics.every_second_pixel_differs(image[..., 0])
+        return self.info.noise_level and mosaics.is_mosaic(image)
 
     def _by_phases(self, image, strength, progress, tell, out):
         """A mosaic [height, width, 1] into `out`, each of its phases as a picture of its own."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from n2n_tf.denoising.mosaics import is_mosaic
 from n2n_tf.denoising.noise_level import NoiseEstimate, estimate_noise
 from n2n_tf.denoising.stack_window import blended, runs_of, windows
 from n2n_tf.model_files.info import ModelError
@@ -103,7 +104,7 @@ def _one_by_one(planes, denoiser_for, progress, watched, **how):
             denoiser = _denoiser_of(denoiser_for, part)
             return denoise_pixels(denoiser, part, white, steps.next(), in_place=in_place, **how)
 
-        yield index, plane, denoise_plane(plane, denoise)
+        yield index, plane, denoise_plane(plane, denoise, how.get("noise") != "none")
 
 
 def _note_few_levels(planes, plane):
@@ -157,6 +158,8 @@ def _with_neighbours(
         plane, parts = planes.read(index), []
         for samples, offset in zip(plane.colours, offsets, strict=True):
             part = plane.levels[..., samples]
+            if noise == "auto" and is_mosaic(part):
+                raise ImageFileError(f"{planes.path}: holds mosaics; leave --stack_window out.")
             noisy = _in_floats(part, offset)
             law = noise if noise != "auto" else estimate_noise(noisy if offset else part)
             parts.append(_Seen(noisy, denoised(noisy, law, tell=tell), law))

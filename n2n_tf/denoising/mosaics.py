@@ -25,6 +25,17 @@ def phases() -> Iterator[tuple[slice, slice]]:
     return ((slice(i, None, 2), slice(j, None, 2)) for i in (0, 1) for j in (0, 1))
 
 
+def is_mosaic(image: np.ndarray) -> bool:
+    """Whether an image [height, width] or [height, width, channels] is gray, and a mosaic.
+
+    Example:
+        >>> is_mosaic(np.zeros((64, 64, 3)))
+        False
+    """
+    gray = image.ndim == 2 or image.shape[2] == 1
+    return gray and every_second_pixel_differs(image.reshape(image.shape[:2]))
+
+
 def every_second_pixel_differs(image: np.ndarray) -> bool:
     """Whether pixels differ by their phase, all over a picture and by more than its noise explains.
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from n2n_tf.denoising.denoiser import Denoiser
+from n2n_tf.denoising.mosaics import is_mosaic
 from n2n_tf.denoising.noise_level import estimate_noise
 
 ORIENTATIONS = 8
@@ -39,7 +40,7 @@ class SelfEnsemble:
         **how: Any,
     ) -> np.ndarray:
         """As `Denoiser.__call__`, in eight times its time; of the first one, `tell` hears."""
-        if how.get("noise", "auto") == "auto":  # once, not in every orientation
+        if how.get("noise", "auto") == "auto" and not is_mosaic(image):  # once, not eight times
             how["noise"] = estimate_noise(image)
         how.pop("in_place", None)
         total = np.zeros(image.shape, np.float64)

@@ -72,17 +72,23 @@ def white_of(dtype: npt.DTypeLike, bits: int | None = None) -> float:
     return 2**bits - 1 if bits and dtype.kind == "u" else int(np.iinfo(dtype).max)
 
 
-def denoise_plane(plane: Plane, denoise: Callable[[np.ndarray, float], np.ndarray]) -> np.ndarray:
+def denoise_plane(
+    plane: Plane, denoise: Callable[[np.ndarray, float], np.ndarray], takes_nan: bool = True
+) -> np.ndarray:
     """Denoises the colours of a plane.
 
     Args:
         plane: `Plane`.
         denoise: callable(pixels [height, width, 1 or 3], white) -> the same shape and type.
+        takes_nan: whether it may be given NaN, see `Plane.levels`; else it gets all numbers.
 
     Returns:
         array like `plane.pixels`.
     """
-    source, gaps = plane.levels, _gaps(plane)
+    if not takes_nan and not plane.premultiplied:
+        source, gaps = plane.pixels, None
+    else:
+        source, gaps = plane.levels, _gaps(plane)
     opaque = plane.colours[-1].stop
     if plane.colours == (slice(0, source.shape[2]),):  # a large picture is not copied
         result = denoise(source, plane.white)

@@ -82,6 +82,8 @@ def test_numbers_that_are_no_measurement_are_not_seen_as_levels(
     blank = pixels == np.float32(number)
     np.testing.assert_array_equal(result[blank], pixels[blank])
     np.testing.assert_array_equal(np.isnan(models["gray"].given[0][..., 0]), blank)
+    denoised(tmp_path / "a.tif", tmp_path / "c.tif", models, noise="none")  # which takes no NaN
+    assert np.isfinite(models["gray"].given[-1]).all()
 
 
 def test_colours_multiplied_by_alpha_are_denoised_straight(tmp_path, rng, models):
