@@ -56,15 +56,25 @@ class Scale:
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Picture [H, W, channels] -> float32 of the same shape in the network's units."""
-        scaled = np.empty(image.shape, np.float32)
-        for channel in range(image.shape[2]):
-            scale = functools.partial(self._scaled, channel)
-            scaled[..., channel] = by_strips(scale, image[..., channel])
-        return scaled
+        return self._by_channel(self._scaled, image)
+
+    def _by_channel(self, function, *images):
+        """`function(channel, planes)` of every channel; of all at once if they are scaled alike."""
+        if len({*zip(_laws(self.estimate), self.middles, strict=True)}) == 1:
+            rows = (image.reshape(-1, math.prod(image.shape[1:])) for image in images)
+            return by_strips(functools.partial(function, 0), *rows).reshape(images[0].shape)
+        made = np.empty(images[0].shape, np.float32)
+        for channel in range(made.shape[2]):
+            planes = (image[..., channel] for image in images)
+            made[..., channel] = by_strips(functools.partial(function, channel), *planes)
+        return made
 
     def _scaled(self, channel, values):
         counts = _transformed(values, *_laws(self.estimate)[channel])
-        return (counts - self.middles[channel]) * self.level + 0.5
+        counts -= self.middles[channel]
+        counts *= self.level
+        counts += 0.5
+        return counts
 
     def undo(self, scaled: np.ndarray, noisy: np.ndarray | None = None) -> np.ndarray:
         """Back to the picture's units.
@@ -81,15 +91,11 @@ class Scale:
         Returns:
             float32 of the same shape.
         """
-        image = np.empty(scaled.shape, np.float32)
-        for channel, (gain, _) in enumerate(_laws(self.estimate)):
-            planes = [scaled[..., channel]]
-            if gain and noisy is not None:
-                removed = by_strips(np.subtract, noisy[..., channel], planes[0])
-                removed /= np.float32(self.level)
-                planes.append(mean_energy(removed, overwrite=True))
-            image[..., channel] = by_strips(functools.partial(self._undone, channel), *planes)
-        return image
+        if noisy is None or not any(self.estimate.gain):
+            return self._by_channel(self._undone, scaled)
+        removed = noisy - scaled
+        removed /= np.float32(self.level)
+        return self._by_channel(self._undone, scaled, mean_energy(removed, overwrite=True))
 
     def missing(self, scaled: np.ndarray) -> np.ndarray | None:
         """How much weaker than `level` the noise is where there are hardly any photons.
@@ -121,9 +127,12 @@ class Scale:
         found[few] = self.level * short
         return found.reshape(scaled.shape) if short.any() else None
 
-    def _undone(self, channel, values, energy=0.0):
+    def _undone(self, channel, values, energy=None):
         gain, read = _laws(self.estimate)[channel]
-        counts = (values.astype(np.float64) - 0.5) / self.level + self.middles[channel]
+        counts = values.astype(np.float64)
+        counts -= 0.5
+        counts /= self.level
+        counts += self.middles[channel]
         return _restored(counts, gain, read, energy) if gain else counts * np.sqrt(read)
 
 
@@ -212,13 +221,19 @@ def _transformed(values, gain, read):
 
     Below no photon, where the square root would end, it goes on along its tangent.
     """
-    values = np.asarray(values, np.float64)
+    photons = np.array(values, np.float64)  # a copy, like all that is computed in place
     if gain == 0:
-        return values / np.sqrt(read)
-    photons = (np.sign(gain) * values + read / abs(gain)) / abs(gain)
-    root = 2 * np.sqrt(np.maximum(photons, 0) + 0.375)
-    below = photons < 0
-    return np.where(below, ROOT + 2 / ROOT * photons, root) if below.any() else root
+        return np.divide(photons, np.sqrt(read), out=photons)
+    photons *= np.sign(gain)
+    photons += read / abs(gain)
+    photons /= abs(gain)
+    root = np.maximum(photons, 0)
+    root += 0.375
+    np.sqrt(root, out=root)
+    root *= 2
+    if (below := photons < 0).any():
+        np.copyto(root, ROOT + 2 / ROOT * photons, where=below)
+    return root
 
 
 @functools.cache
@@ -238,14 +253,18 @@ def _deviation_of_few():
     return means, np.sqrt(np.where(short > _MISSING, short, 0))
 
 
-def _restored(counts, gain, read, removed):
+def _restored(counts, gain, read, removed=None):
     """The inverse, for counts from which noise of the energy `removed` was taken away."""
     above = np.maximum(counts, ROOT)
-    photons = above * above / 4 - 0.375
+    photons = above * above
+    photons /= 4
+    photons -= 0.375
     if (below := counts < ROOT).any():
-        photons = np.where(below, (counts - ROOT) * ROOT / 2, photons)
-    if np.isscalar(removed) and removed == 0:
-        return np.sign(gain) * (photons * abs(gain) - read / abs(gain))
-    all_missing = np.maximum(missing_photons(above), 0)
-    photons = photons + np.minimum(removed / 4, all_missing)
-    return np.sign(gain) * (photons * abs(gain) - read / abs(gain))
+        np.copyto(photons, (counts - ROOT) * ROOT / 2, where=below)
+    if removed is not None:
+        all_missing = np.maximum(missing_photons(above), 0)
+        photons += np.minimum(removed / 4, all_missing, out=all_missing)
+    photons *= abs(gain)
+    photons -= read / abs(gain)
+    photons *= np.sign(gain)
+    return photons
