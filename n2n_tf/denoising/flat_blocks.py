@@ -31,6 +31,9 @@ _CORNER = (
     13,
 )  # row + column from which on frequencies are the highest, and of these the last ones
 _CORNER_FALL = 0.5  # energy of the last / the highest ones in texture; film grain has more
+_LEAST_MASK = 0.002  # of the blocks are wholly of a value, at least, where it is a mask's
+_MASKS = 3  # values, at most, of masks
+_BY_CHANCE = 8  # pixels of a block of integers may have one value
 _HALF_CLIPPED = 0.4  # distance in deviations of a block's mean from the level that clipped half
 
 
@@ -66,7 +69,8 @@ class Cut:
         pixels: [channels, blocks, 64] of the image's dtype.
         overlap: how many blocks a pixel is in on average.
         least, most: [channels, blocks], extremes of a block's pixels; NaN if one of these is.
-        finite: bool [channels, blocks], whether all pixels are.
+        finite: bool [channels, blocks], whether all pixels are, and none is of a masked area: one
+            of a value within the picture's range that others fill wholly.
         varied: bool [channels, blocks], finite and of more than one value.
     """
 
@@ -75,6 +79,28 @@ class Cut:
         self.least, self.most = self.pixels.min(2), self.pixels.max(2)
         self.finite = np.isfinite(self.least) & np.isfinite(self.most)
         self.varied = self.finite & (self.least != self.most)
+        for c in range(len(self.pixels)):
+            self.finite[c] &= ~self._partly_masked(c)
+        self.varied &= self.finite
+
+    def _partly_masked(self, c):
+        """Blocks of a channel that hold such a value beside others.
+
+        At the ends of the range it is what clipping left, see `before_clipping`.
+        """
+        constant = self.least[c, self.finite[c] & ~self.varied[c]]
+        partly = np.zeros(self.finite.shape[1], bool)
+        values, counts = np.unique(constant, return_counts=True)
+        largest = np.argsort(-counts)[:_MASKS]
+        masks = values[largest][counts[largest] >= _LEAST_MASK * len(partly)]
+        if len(masks) == 0:
+            return partly
+        ends = self.least[c, self.finite[c]].min(), self.most[c, self.finite[c]].max()
+        few = _BY_CHANCE if self.pixels.dtype.kind in "ui" else 1
+        for value in masks:
+            if value not in ends:
+                partly |= (self.pixels[c] == value).sum(1) >= few
+        return partly & self.varied[c]
 
 
 def block_pixels(planes: np.ndarray) -> tuple[np.ndarray, float]:

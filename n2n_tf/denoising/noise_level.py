@@ -13,7 +13,14 @@ from n2n_tf.denoising.flat_blocks import (
     white_variance,
 )
 from n2n_tf.denoising.mixed_colours import CHANNELS, unmixing
-from n2n_tf.denoising.noise_line import LEAST_BLOCKS, SPARSE, SPIKE, best_line, floor_line
+from n2n_tf.denoising.noise_line import (
+    LEAST_BLOCKS,
+    SPARSE,
+    SPIKE,
+    best_line,
+    floor_line,
+    photon_line,
+)
 
 ROUNDING = 0.45  # deviation in steps of an integer type that rounding alone explains
 TOGETHER = 4  # at most so many channels are taken to show one scene
@@ -21,6 +28,7 @@ NOTHING = 1e-6  # deviation as a share of the picture's range that counts as non
 _ALIKE = 1.5  # by how much deviations of channels differ at most that have one noise
 # A quantile of blocks' energies, what it is in noise of variance 1, and the least that it is there.
 _SMOOTHEST = 0.003, 0.356, 0.8
+_TOO_LITTLE = 1.6  # times a variance in the smoothest blocks: it is not that of the noise
 _BLOCKS_TO_HOLD = 3000  # for this quantile
 _WHITE = 0.7  # share of the noise, at least, that is white if all of it may be
 _DARKEST = 0.001  # share of the pixels; of all, as few blocks lie at the border, which may be black
@@ -229,6 +237,7 @@ def _of_plane(plane, pixels, varied, overlap, alone, blocks, own, dark, photons)
     if len(pixels) == 0:
         return _of_differences(plane)
     found = _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons)
+    found = _of_photons(found, blocks, pixels[varied], dark, overlap)
     estimate = held(found, blocks, pixels[varied])
     if alone:
         estimate = _white(estimate, blocks, pixels[varied])
@@ -264,6 +273,26 @@ def _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons):
         return NoiseEstimate((0.0,), (read,), correlation, 0.3)
     reason = "no place is flat enough to tell noise from detail, so there may be less noise"
     return NoiseEstimate((0.0,), (read,), correlation, 0.15, (reason,))
+
+
+def _of_photons(estimate, blocks, pixels, dark, overlap):
+    """An estimate, or that of photons alone if even the smoothest blocks hold far more noise.
+
+    Where a photon counts for many times the noise of reading, dark places without any are the only
+    ones that look flat for the line of least noise; `photon_line` does not begin there.
+    """
+    if estimate.nothing or estimate.correlation:
+        return estimate
+    share = smoothest(estimate, blocks, pixels)
+    if share is None or share < _TOO_LITTLE:
+        return estimate
+    line = photon_line(blocks, FLATNESS[0][0], dark)
+    if line is None or line.gain <= 0 or line.blocks < LEAST_BLOCKS * overlap:
+        return estimate
+    seen = line.blocks / max(1.0, overlap)
+    other = NoiseEstimate((line.gain,), (line.read,), 0.0, seen / (seen + 10))
+    share = smoothest(other, blocks, pixels)
+    return other if share is not None and _SMOOTHEST[2] < share < _TOO_LITTLE else estimate
 
 
 def smoothest(estimate: NoiseEstimate, blocks: Blocks, pixels: np.ndarray) -> float | None:

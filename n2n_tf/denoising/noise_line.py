@@ -72,6 +72,27 @@ def best_line(
     return line
 
 
+def photon_line(blocks: Blocks, flatness: float, base: float) -> Line | None:
+    """Fits the line of photon noise without any of reading, which is 0 at the level `base`.
+
+    It begins at what the flattest of the bright blocks have, where `best_line` begins at the
+    flattest of all: without a photon these have the noise of reading alone.
+
+    Args:
+        blocks, flatness, base: as for `best_line`.
+
+    Returns:
+        `Line` with a gain above 0, or None if too few blocks are flat.
+    """
+    bright = blocks.only(blocks.level > max(np.median(blocks.level), base))
+    if len(bright.level) < LEAST_BLOCKS:
+        return None
+    flattest = np.argsort(bright.low / (bright.level - base), kind="stable")[:LEAST_BLOCKS]
+    gain = bright.high[flattest].sum() / (bright.level[flattest] - base).sum()
+    line, used = _fit(bright, (gain, -gain * base), (None, None), flatness, zero_at=base)
+    return None if line is None else Line(*line, len(used), np.nan)
+
+
 def sensor_line(
     blocks: Blocks, pixels: np.ndarray, flatness: float, overlap: float = 1.0
 ) -> Line | None:
@@ -92,10 +113,7 @@ def sensor_line(
         return None
     photons, count = _fit(blocks, line, ends, flatness, zero_at=0.0)
     if min(line) > 0:
-        likely = [
-            -np.inf if law is None else _likelihood(blocks, used, law, ends) / overlap
-            for law in (photons, line)
-        ]
+        likely = _likelihoods(blocks, used, (photons, line), ends, overlap)
         if likely[1] > likely[0] + _FOR_OFFSET:
             return Line(*line, len(used), _misfit(blocks, used, line, ends))
     if photons is None:
@@ -137,10 +155,7 @@ def _line(blocks, start, ends, flatness, base, overlap, expected):
     if few and flat is None:
         return None
     through, through_count = _fit(blocks, line, ends, flatness, zero_at=base)
-    likely = [
-        -np.inf if law is None else _likelihood(blocks, used, law, ends) / overlap
-        for law in (flat, through, line)
-    ]
+    likely = _likelihoods(blocks, used, (flat, through, line), ends, overlap)
     if flat is not None:
         other = _misfit(blocks, used, flat, ends)
         photons = likely[1] > likely[0] + (-_FOR_PHOTONS if expected else _FOR_PHOTONS)
@@ -189,14 +204,24 @@ def _line_from(level, energy, weight, at, value):
     return gain, value - gain * at
 
 
-def _likelihood(blocks, used, line, ends):
-    """Log-likelihood of the energies of blocks, `HIGH` degrees of freedom each, less a constant."""
-    level, factor = before_clipping(blocks, line, ends)
-    expected = np.maximum(_variance(line, level), 0) * factor
-    seen = np.isfinite(expected[used])
-    expected, found = expected[used][seen], blocks.high[used][seen]
-    expected = np.maximum(expected, 1e-6 * abs(found.mean()) + 1e-300)
-    return -HIGH / 2 * np.sum(np.log(expected) + found / expected)
+def _likelihoods(blocks, used, laws, ends, overlap):
+    """Log-likelihoods of the energies of blocks, `HIGH` degrees of freedom each, less a constant.
+
+    Compared on those blocks whose level before clipping every law can tell; -inf for no law.
+    """
+    variances = []
+    for law in laws:
+        if law is not None:
+            level, factor = before_clipping(blocks, law, ends)
+            variances.append((np.maximum(_variance(law, level), 0) * factor)[used])
+    seen = np.isfinite(variances).all(0)
+    found = blocks.high[used][seen]
+    tiny = 1e-6 * abs(found.mean()) + 1e-300 if len(found) else 1.0
+    likely = iter(
+        -HIGH / 2 * np.sum(np.log(expected) + found / expected) / overlap
+        for expected in (np.maximum(variance[seen], tiny) for variance in variances)
+    )
+    return [-np.inf if law is None else next(likely) for law in laws]
 
 
 def _misfit(blocks, used, line, ends):

@@ -175,6 +175,35 @@ def test_what_is_not_finite_masked_saturated_or_hot_plays_no_part(photo, random)
     assert estimate.read[0] ** 0.5 == pytest.approx(10, rel=0.05)
 
 
+@pytest.mark.parametrize("value", [0.0, 100.0, 137.25])
+@pytest.mark.parametrize("kind", [np.float32, np.int16])
+def test_a_round_mask_of_a_value_within_the_range_plays_no_part(photo, random, value, kind):
+    """As in an MRI without its skull, or a picture that was turned: most blocks at its edge."""
+    noisy = photo + random.normal(0, 20, photo.shape)
+    rows, columns = (np.arange(n) - n / 2 for n in photo.shape)
+    noisy[np.hypot(rows[:, None], columns) > 0.4 * min(photo.shape)] = value
+    estimate = estimate_noise(noisy.astype(kind))
+    assert estimate.gain == (0.0,)
+    assert estimate.read[0] ** 0.5 == pytest.approx(20, rel=0.06)
+
+
+@pytest.mark.parametrize(("gain", "read", "dark"), [(4, 1, 0), (40, 1, 100), (40, 5, 100)])
+def test_photons_that_count_for_far_more_than_reading_are_seen(photo, random, gain, read, dark):
+    """As of an EMCCD: the flattest places are dark ones where no photon fell."""
+    photons = random.poisson(np.clip(photo - 30, 0, None) * 0.25)
+    noisy = gain * photons + dark + random.normal(0, read, photo.shape)
+    estimate = estimate_noise(np.uint16(np.clip(noisy, 0, None).round()))
+    assert estimate.gain[0] == pytest.approx(gain, rel=0.1)
+
+
+def test_noise_alike_everywhere_is_not_taken_for_photons_because_white_was_clipped(random):
+    photo = np.clip(1.8 * data.coins()[:256, :256], 0, 255)  # 30 % of it white
+    noisy = np.clip(photo + random.normal(0, 15, photo.shape), 0, 255).round().astype(np.uint8)
+    estimate = estimate_noise(noisy)
+    assert estimate.gain == (0.0,)
+    assert estimate.read[0] ** 0.5 == pytest.approx(15, rel=0.06)
+
+
 def drawings():
     rows, columns = np.mgrid[:400, :400]
     return {
