@@ -18,6 +18,7 @@ SPIKE = (
     0.002  # share of pixels at the lowest or highest level from which on noise was clipped there
 )
 _LEAST_FOR_GAIN = 5  # flat blocks that do not overlap, for noise that differs by level
+_WHOLE_PHOTON = 0.05  # how far off 1 the gain of counted photons is at most
 _TURNS = 12
 _RANGES = 12  # of level, over which the misfit of a line is averaged
 _SMALL_MISFIT = 0.03  # of noise that is alike at all levels
@@ -65,11 +66,18 @@ def best_line(
     high_end = ends[1] if spikes[1] else None
     start = floor_line(blocks)
     line = _line(blocks, start, (None, high_end), flatness, base, overlap, photons)
-    if spikes[0]:  # noise that was clipped there, or counts of which many are zero?
+    if spikes[0] and not (line and line.gain > 0 and (photons or _counts(line, pixels))):
+        # Noise that was clipped there, or photons of which often none came?
         clipped = _line(blocks, start, (ends[0], high_end), flatness, base, overlap, photons)
         if clipped and clipped.gain == 0 and (line is None or clipped.misfit < line.misfit):
             return clipped
     return line
+
+
+def _counts(line, pixels):
+    """Whether a line is that of whole photons, each of which counts for one."""
+    one = abs(line.gain - 1) < _WHOLE_PHOTON and abs(line.read) < _WHOLE_PHOTON
+    return one and bool((pixels[::SPARSE] == np.floor(pixels[::SPARSE])).all())
 
 
 def photon_line(blocks: Blocks, flatness: float, base: float) -> Line | None:

@@ -196,6 +196,15 @@ def test_photons_that_count_for_far_more_than_reading_are_seen(photo, random, ga
     assert estimate.gain[0] == pytest.approx(gain, rel=0.1)
 
 
+@pytest.mark.parametrize("shape", ["gray", "RGB"])
+def test_few_counts_in_textured_pictures_are_photons_not_clipped_noise(random, shape):
+    """Of 0.2 to 3 photons a pixel, where zero is the commonest count."""
+    photo, place = {"gray": (data.brick(), 144), "RGB": (data.retina(), 593)}[shape]
+    clean = photo[place : place + 224, place : place + 224] / 255
+    estimate = estimate_noise(np.float32(random.poisson(3 * clean)))
+    assert estimate.gain == pytest.approx((1.0,) * (3 if shape == "RGB" else 1), rel=0.06)
+
+
 def test_noise_alike_everywhere_is_not_taken_for_photons_because_white_was_clipped(random):
     photo = np.clip(1.8 * data.coins()[:256, :256], 0, 255)  # 30 % of it white
     noisy = np.clip(photo + random.normal(0, 15, photo.shape), 0, 255).round().astype(np.uint8)
