@@ -205,17 +205,26 @@ def _write_raw(path, shot):
     return write_dng(path, RawFrame(mosaic, "RGGB", (512.0,) * 4, 16383), mosaic)
 
 
+# A process of its own: what one had at most counts for the program that it becomes, too.
+_TIMED = """
+import os, subprocess, sys, time
+begun, quiet = time.perf_counter(), subprocess.DEVNULL
+process = subprocess.Popen(sys.argv[1:], stdout=quiet, stderr=quiet)
+_, status, used = os.wait4(process.pid, 0)
+print(time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss, status)
+"""
+
+
 def _run(command):
     """Runs a program -> seconds of wall clock and of processor time, peak of its memory in GB."""
-    begun = time.perf_counter()
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(list(map(str, command)), stdout=quiet, stderr=quiet)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"failed: {' '.join(map(str, command))}")
-    peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-    return time.perf_counter() - begun, used.ru_utime + used.ru_stime, peak
+    command = list(map(str, command))
+    timed = subprocess.run(
+        [sys.executable, "-c", _TIMED, *command], stdout=subprocess.PIPE, check=True
+    )
+    wall, processor, peak, status = map(float, timed.stdout.split())
+    if status:
+        sys.exit(f"failed: {' '.join(command)}")
+    return wall, processor, peak * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def share_of_gemm(figures):

@@ -21,7 +21,7 @@ SAMPLES = 16_000_000  # of a picture that is large
 REACH = 64  # pixels, of the filters before the network
 BEHIND = 64  # and more than that of those behind it, with 24 for `finish`
 PREPARED = 3_000_000  # samples prepared at a time, and more for those around them
-FINISHED = 6_000_000  # samples finished at a time: those around are computed again for the next
+FINISHED = 5_000_000  # samples finished at a time: those around are computed again for the next
 _BAND = 64  # rows of a sample
 
 
