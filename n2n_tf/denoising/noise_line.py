@@ -18,7 +18,6 @@ SPIKE = (
     0.002  # share of pixels at the lowest or highest level from which on noise was clipped there
 )
 _LEAST_FOR_GAIN = 5  # flat blocks that do not overlap, for noise that differs by level
-_WHOLE_PHOTON = 0.05  # how far off 1 the gain of counted photons is at most
 _TURNS = 12
 _RANGES = 12  # of level, over which the misfit of a line is averaged
 _SMALL_MISFIT = 0.03  # of noise that is alike at all levels
@@ -26,6 +25,7 @@ _SMALL_MISFIT = 0.03  # of noise that is alike at all levels
 _FOR_PHOTONS = 4.0  # with photon noise than with noise that is alike at all levels
 _FOR_BOTH = 12.0  # with both than with noise that is alike at all levels
 _FOR_OFFSET = 6.0  # with both than with photon noise
+_FOR_CLIPPED = 1.5  # with noise that was clipped at black than with any that was not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,18 +66,13 @@ def best_line(
     high_end = ends[1] if spikes[1] else None
     start = floor_line(blocks)
     line = _line(blocks, start, (None, high_end), flatness, base, overlap, photons)
-    if spikes[0] and not (line and line.gain > 0 and (photons or _counts(line, pixels))):
-        # Noise that was clipped there, or photons of which often none came?
+    if spikes[0]:  # noise that was clipped there, or photons of which often none came?
         clipped = _line(blocks, start, (ends[0], high_end), flatness, base, overlap, photons)
-        if clipped and clipped.gain == 0 and (line is None or clipped.misfit < line.misfit):
-            return clipped
+        if clipped and clipped.gain == 0:
+            laws = [(None, high_end), line], [(ends[0], high_end), clipped]
+            if line is None or _surer_by(blocks, laws, flatness, overlap) > _FOR_CLIPPED:
+                return clipped
     return line
-
-
-def _counts(line, pixels):
-    """Whether a line is that of whole photons, each of which counts for one."""
-    one = abs(line.gain - 1) < _WHOLE_PHOTON and abs(line.read) < _WHOLE_PHOTON
-    return one and bool((pixels[::SPARSE] == np.floor(pixels[::SPARSE])).all())
 
 
 def photon_line(blocks: Blocks, flatness: float, base: float) -> Line | None:
@@ -121,7 +116,7 @@ def sensor_line(
         return None
     photons, count = _fit(blocks, line, ends, flatness, zero_at=0.0)
     if min(line) > 0:
-        likely = _likelihoods(blocks, used, (photons, line), ends, overlap)
+        likely = _likelihoods(blocks, used, [(ends, law) for law in (photons, line)], overlap)
         if likely[1] > likely[0] + _FOR_OFFSET:
             return Line(*line, len(used), _misfit(blocks, used, line, ends))
     if photons is None:
@@ -163,7 +158,7 @@ def _line(blocks, start, ends, flatness, base, overlap, expected):
     if few and flat is None:
         return None
     through, through_count = _fit(blocks, line, ends, flatness, zero_at=base)
-    likely = _likelihoods(blocks, used, (flat, through, line), ends, overlap)
+    likely = _likelihoods(blocks, used, [(ends, law) for law in (flat, through, line)], overlap)
     if flat is not None:
         other = _misfit(blocks, used, flat, ends)
         photons = likely[1] > likely[0] + (-_FOR_PHOTONS if expected else _FOR_PHOTONS)
@@ -212,16 +207,38 @@ def _line_from(level, energy, weight, at, value):
     return gain, value - gain * at
 
 
-def _likelihoods(blocks, used, laws, ends, overlap):
+def _surer_by(blocks, laws, flatness, overlap):
+    """By how much the second `Line` is likelier than the first, each with its ends of clipping.
+
+    Compared on all blocks that either takes for flat.
+    """
+    laws = [(ends, (line.gain, line.read)) for ends, line in laws]
+    flat = np.zeros(len(blocks.level), bool)
+    for ends, law in laws:
+        variance = _expected(blocks, law, ends)
+        flat |= (variance > 0) & (blocks.low <= flatness * variance)
+    first, second = _likelihoods(blocks, np.flatnonzero(flat), laws, overlap)
+    return second - first
+
+
+def _expected(blocks, law, ends):
+    """The variance that blocks have by a law, after clipping; NaN beyond what it can tell."""
+    level, factor = before_clipping(blocks, law, ends)
+    return np.maximum(_variance(law, level), 0) * factor
+
+
+def _likelihoods(blocks, used, laws, overlap):
     """Log-likelihoods of the energies of blocks, `HIGH` degrees of freedom each, less a constant.
 
-    Compared on those blocks whose level before clipping every law can tell; -inf for no law.
+    Compared on those blocks whose level before clipping every law can tell.
+
+    Args:
+        blocks: `Blocks`.
+        used: indices of the blocks to compare on.
+        laws: (ends, (gain, read)) each; a law that is None has -inf.
+        overlap: in how many blocks a pixel is.
     """
-    variances = []
-    for law in laws:
-        if law is not None:
-            level, factor = before_clipping(blocks, law, ends)
-            variances.append((np.maximum(_variance(law, level), 0) * factor)[used])
+    variances = [_expected(blocks, law, ends)[used] for ends, law in laws if law is not None]
     seen = np.isfinite(variances).all(0)
     found = blocks.high[used][seen]
     tiny = 1e-6 * abs(found.mean()) + 1e-300 if len(found) else 1.0
@@ -229,13 +246,12 @@ def _likelihoods(blocks, used, laws, ends, overlap):
         -HIGH / 2 * np.sum(np.log(expected) + found / expected) / overlap
         for expected in (np.maximum(variance[seen], tiny) for variance in variances)
     )
-    return [-np.inf if law is None else next(likely) for law in laws]
+    return [-np.inf if law is None else next(likely) for _, law in laws]
 
 
 def _misfit(blocks, used, line, ends):
     """How far these blocks' variances, averaged over ranges of level, are off: mean |log ratio|."""
-    level, factor = before_clipping(blocks, line, ends)
-    expected = np.maximum(_variance(line, level), 0) * factor
+    expected = _expected(blocks, line, ends)
     used = used[np.isfinite(expected[used])]
     if len(used) == 0:
         return np.inf

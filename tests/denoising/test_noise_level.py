@@ -205,6 +205,15 @@ def test_few_counts_in_textured_pictures_are_photons_not_clipped_noise(random, s
     assert estimate.gain == pytest.approx((1.0,) * (3 if shape == "RGB" else 1), rel=0.06)
 
 
+def test_noise_that_black_cut_off_is_not_taken_for_photons():
+    """In 8 bits, where 3 to 6 % of the pixels are 0: judged by the same blocks for both laws."""
+    photo = data.astronaut()[30:222, 120:376]
+    noisy = photo + np.random.default_rng(4).normal(0, 12, photo.shape)
+    estimate = estimate_noise(np.uint8(np.clip(noisy, 0, 255).round()))
+    assert estimate.gain == (0.0, 0.0, 0.0)
+    np.testing.assert_allclose(np.sqrt(estimate.read), 12, rtol=0.06)
+
+
 def test_noise_alike_everywhere_is_not_taken_for_photons_because_white_was_clipped(random):
     photo = np.clip(1.8 * data.coins()[:256, :256], 0, 255)  # 30 % of it white
     noisy = np.clip(photo + random.normal(0, 15, photo.shape), 0, 255).round().astype(np.uint8)

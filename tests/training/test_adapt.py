@@ -125,5 +125,5 @@ def test_a_picture_of_one_texture_gains_by_what_its_parts_share(rng):
     crops = Crops(denoiser)
     crops.recorder(noisy)
     before = psnr(clean, denoiser(noisy), 1)
-    assert adapt(denoiser, crops.kept, 20).kept
+    assert adapt(denoiser, crops.kept, 40).kept
     assert psnr(clean, denoiser(noisy), 1) > before + 0.1
