@@ -153,7 +153,7 @@ REPORT = flags.DEFINE_string(
 SELF_ENSEMBLE = flags.DEFINE_bool(
     "self_ensemble",
     False,
-    "Denoise pictures in eight orientations and average: eight times the time for 0.1 to 0.3 "
+    "Denoise pictures in eight orientations and average: eight times the time for about 0.1 "
     "dB (benchmarks/self_ensemble.py).",
 )
 STACK_WINDOW = flags.DEFINE_bool(

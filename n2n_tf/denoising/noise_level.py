@@ -28,6 +28,7 @@ NOTHING = 1e-6  # deviation as a share of the picture's range that counts as non
 _ALIKE = 1.5  # by how much deviations of channels differ at most that have one noise
 # A quantile of blocks' energies, what it is in noise of variance 1, and the least that it is there.
 _SMOOTHEST = 0.003, 0.356, 0.8
+_FEW_PHOTONS = 200  # at a middling level
 _TOO_LITTLE = 1.6  # times a variance in the smoothest blocks: it is not that of the noise
 _BLOCKS_TO_HOLD = 3000  # for this quantile
 _WHITE = 0.7  # share of the noise, at least, that is white if all of it may be
@@ -289,6 +290,8 @@ def _of_photons(estimate, blocks, pixels, dark, overlap):
     line = photon_line(blocks, FLATNESS[0][0], dark)
     if line is None or line.gain <= 0 or line.blocks < LEAST_BLOCKS * overlap:
         return estimate
+    if np.median(blocks.level) - dark > _FEW_PHOTONS * line.gain:
+        return estimate  # dark places would have photons too; film's grain is like so many
     seen = line.blocks / max(1.0, overlap)
     other = NoiseEstimate((line.gain,), (line.read,), 0.0, seen / (seen + 10))
     share = smoothest(other, blocks, pixels)
