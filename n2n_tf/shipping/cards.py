@@ -52,7 +52,7 @@ def card(name: str) -> str:
             f"| ancestor | `{a['name']}`, weights `{a['weights_sha256'][:12]}`, {a['hours']:g} h |"
             for a in training.get("ancestors", [])
         ),
-        f"| steps | {training['steps']:,} ({recipe['epochs']} epochs) of {recipe['batch_size']} "
+        f"| steps | {training['steps']:,} ({_epochs(recipe['epochs'])}) of {recipe['batch_size']} "
         f"crops of {recipe['patch_size']} x {recipe['patch_size']}"
         f"{' cells of 2 x 2 pixels' if kind == 'raw' else ' pixels'} |",
         *(f"| changed on the way | {change} |" for change in training["changes"]),
@@ -111,6 +111,10 @@ def card(name: str) -> str:
         "with " + ", ".join(f"{key} {value}" for key, value in training["versions"].items()) + ".",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _epochs(number):
+    return "1 epoch" if number == 1 else f"{number} epochs"
 
 
 def _spread(command):

@@ -25,14 +25,20 @@ def text_of(data: bytes) -> str:
 
 def png_texts(
     chunks: Iterator[tuple[bytes, bytes]], inflated: Callable[[bytes], bytes | None]
-) -> dict[str, str]:
-    """{keyword: text} of the chunks of a PNG.
+) -> tuple[str | None, list[str]]:
+    """Of the texts of a PNG the one that other formats hold too, and the keywords of the others.
+
+    No other is unpacked: a small file may hold many large ones.
 
     Args:
         chunks: (name, body).
         inflated: what unpacks a text; None for a damaged one.
+
+    Example:
+        >>> png_texts([(b"tEXt", b"Title\0Dawn"), (b"tEXt", b"Description\0A hill.")], bytes)
+        ('A hill.', ['Title'])
     """
-    texts = {}
+    found = {}
     for name, body in chunks:
         keyword, _, text = body.partition(b"\0")
         packed = name == b"zTXt"
@@ -42,19 +48,13 @@ def png_texts(
             text = text[1:]
         elif name != b"tEXt":
             continue
-        texts[keyword.decode("latin-1")] = text_of((inflated(text) or b"") if packed else text)
-    return texts
-
-
-def comment_of(texts: dict[str, str]) -> tuple[str | None, list[str]]:
-    """The text that other formats hold too, and the keywords of the others.
-
-    Example:
-        >>> comment_of({"Title": "Dawn", "Description": "A hill."})
-        ('A hill.', ['Title'])
-    """
-    chosen = next((keyword for keyword in _COMMENTS if keyword in texts), None)
-    return texts.get(chosen), [keyword for keyword in texts if keyword != chosen]
+        found[keyword.decode("latin-1")] = packed, text
+    chosen = next((keyword for keyword in _COMMENTS if keyword in found), None)
+    others = [keyword for keyword in found if keyword != chosen]
+    if chosen is None:
+        return None, others
+    packed, text = found[chosen]
+    return text_of((inflated(text) or b"") if packed else text), others
 
 
 def png_comment(comment: str) -> tuple[bytes, bytes]:

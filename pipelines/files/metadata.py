@@ -138,7 +138,7 @@ def png_surroundings(data: bytes) -> Surroundings:
 def _png_texts(data):
     """The comment, and what other formats do not hold, in words."""
     chunks = [chunk for chunk in png_chunks(data) if not chunk[1].startswith(XMP_TEXT)]
-    comment, others = captions.comment_of(captions.png_texts(chunks, _inflated))
+    comment, others = captions.png_texts(chunks, _inflated)
     names = [f"texts ({', '.join(others)})"] * bool(others)
     names += [_PNG_OWN[name] for name, _ in chunks if name in _PNG_OWN]
     return comment, tuple(dict.fromkeys(names))
