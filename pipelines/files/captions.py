@@ -35,7 +35,7 @@ def png_texts(
         inflated: what unpacks a text; None for a damaged one.
 
     Example:
-        >>> png_texts([(b"tEXt", b"Title\0Dawn"), (b"tEXt", b"Description\0A hill.")], bytes)
+        >>> png_texts([(b"tEXt", b"Title\\0Dawn"), (b"tEXt", b"Description\\0A hill.")], bytes)
         ('A hill.', ['Title'])
     """
     found = {}
