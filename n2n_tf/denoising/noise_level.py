@@ -238,10 +238,14 @@ def _of_plane(plane, pixels, varied, overlap, alone, blocks, own, dark, photons)
     if len(pixels) == 0:
         return _of_differences(plane)
     found = _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons)
-    found = _of_photons(found, blocks, pixels[varied], dark, overlap)
-    estimate = held(found, blocks, pixels[varied])
+    inside = pixels[varied]
+    unheld = found.nothing or found.correlation
+    share = None if unheld else smoothest(found, blocks, inside)
+    if share is not None and share >= _TOO_LITTLE:
+        found, share = _of_photons(found, share, blocks, inside, dark, overlap)
+    estimate = held(found, share)
     if alone:
-        estimate = _white(estimate, blocks, pixels[varied])
+        estimate = _white(estimate, blocks, inside)
     levels = np.quantile(pixels[::SPARSE].astype(np.float64), (0.01, 0.99))
     whole = plane.dtype.kind in "ui" or (pixels == np.floor(pixels)).all()
     least = ROUNDING if whole else 0.0
@@ -264,8 +268,7 @@ def _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons):
         if line is not None and line.blocks >= enough:
             if of_few_values(pixels, constant, line.blocks):
                 return _NONE
-            seen = line.blocks / max(1.0, overlap)
-            trust *= seen / (seen + 10)
+            trust *= line.trust(overlap)
             return NoiseEstimate((line.gain,), (line.read,), correlation, trust)
     if of_few_values(pixels, constant, 0):
         return _NONE
@@ -276,26 +279,22 @@ def _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons):
     return NoiseEstimate((0.0,), (read,), correlation, 0.15, (reason,))
 
 
-def _of_photons(estimate, blocks, pixels, dark, overlap):
-    """An estimate, or that of photons alone if even the smoothest blocks hold far more noise.
+def _of_photons(estimate, share, blocks, pixels, dark, overlap):
+    """The estimate of photons alone, if right for the smoothest blocks, and `smoothest` of it.
 
-    Where a photon counts for many times the noise of reading, dark places without any are the only
-    ones that look flat for the line of least noise; `photon_line` does not begin there.
+    For estimates of which these hold far more. Where a photon counts for many times the noise of
+    reading, dark places without any are the only ones that look flat for the line of least noise;
+    `photon_line` does not begin there.
     """
-    if estimate.nothing or estimate.correlation:
-        return estimate
-    share = smoothest(estimate, blocks, pixels)
-    if share is None or share < _TOO_LITTLE:
-        return estimate
     line = photon_line(blocks, FLATNESS[0][0], dark)
     if line is None or line.gain <= 0 or line.blocks < LEAST_BLOCKS * overlap:
-        return estimate
+        return estimate, share
     if np.median(blocks.level) - dark > _FEW_PHOTONS * line.gain:
-        return estimate  # dark places would have photons too; film's grain is like so many
-    seen = line.blocks / max(1.0, overlap)
-    other = NoiseEstimate((line.gain,), (line.read,), 0.0, seen / (seen + 10))
-    share = smoothest(other, blocks, pixels)
-    return other if share is not None and _SMOOTHEST[2] < share < _TOO_LITTLE else estimate
+        return estimate, share  # dark places would have photons too; film's grain is like so many
+    other = NoiseEstimate((line.gain,), (line.read,), 0.0, line.trust(overlap))
+    of_other = smoothest(other, blocks, pixels)
+    right = of_other is not None and _SMOOTHEST[2] < of_other < _TOO_LITTLE
+    return (other, of_other) if right else (estimate, share)
 
 
 def smoothest(estimate: NoiseEstimate, blocks: Blocks, pixels: np.ndarray) -> float | None:
@@ -317,15 +316,15 @@ def smoothest(estimate: NoiseEstimate, blocks: Blocks, pixels: np.ndarray) -> fl
     return float(np.quantile(blocks.high[usable] / variance[usable], quantile)) / white
 
 
-def held(estimate: NoiseEstimate, blocks: Blocks, pixels: np.ndarray) -> NoiseEstimate:
+def held(estimate: NoiseEstimate, share: float | None) -> NoiseEstimate:
     """An estimate, or as much of it as the smoothest blocks hold: texture adds to noise everywhere.
 
     Of white noise the few blocks with the least energy still have a known share of its variance.
-    Arguments as for `smoothest`.
+
+    Args:
+        estimate: of one channel.
+        share: what `smoothest` says of it; None leaves it as it is.
     """
-    if estimate.nothing or estimate.correlation:
-        return estimate
-    share = smoothest(estimate, blocks, pixels)
     if share is None or share > _SMOOTHEST[2]:
         return estimate
     return estimate.scaled(share**0.5)

@@ -30,12 +30,16 @@ _FOR_CLIPPED = 1.5  # with noise that was clipped at black than with any that wa
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """variance = gain * level + read, the blocks it was fitted to and how far these are off it."""
+    """variance = gain * level + read, and the number of blocks it was fitted to."""
 
     gain: float
     read: float
     blocks: int
-    misfit: float
+
+    def trust(self, overlap: float) -> float:
+        """How far it is to be trusted, 0..1, for its blocks, so many of which count as one."""
+        seen = self.blocks / max(1.0, overlap)
+        return seen / (seen + 10)
 
 
 def best_line(
@@ -93,7 +97,7 @@ def photon_line(blocks: Blocks, flatness: float, base: float) -> Line | None:
     flattest = np.argsort(bright.low / (bright.level - base), kind="stable")[:LEAST_BLOCKS]
     gain = bright.high[flattest].sum() / (bright.level[flattest] - base).sum()
     line, used = _fit(bright, (gain, -gain * base), (None, None), flatness, zero_at=base)
-    return None if line is None else Line(*line, len(used), np.nan)
+    return None if line is None else Line(*line, len(used))
 
 
 def sensor_line(
@@ -116,12 +120,11 @@ def sensor_line(
         return None
     photons, count = _fit(blocks, line, ends, flatness, zero_at=0.0)
     if min(line) > 0:
-        likely = _likelihoods(blocks, used, [(ends, law) for law in (photons, line)], overlap)
+        variances = [_expected(blocks, law, ends) for law in (photons, line)]
+        likely = _likelihoods(blocks, used, variances, overlap)
         if likely[1] > likely[0] + _FOR_OFFSET:
-            return Line(*line, len(used), _misfit(blocks, used, line, ends))
-    if photons is None:
-        return None
-    return Line(*photons, len(count), _misfit(blocks, used, photons, ends))
+            return Line(*line, len(used))
+    return None if photons is None else Line(*photons, len(count))
 
 
 def floor_line(blocks: Blocks) -> tuple[float, float]:
@@ -151,25 +154,25 @@ def _line(blocks, start, ends, flatness, base, overlap, expected):
     line, used = _fit(blocks, start, ends, flatness)
     if line is None:
         return None
-    misfit = _misfit(blocks, used, line, ends)
     middle = 0.0, _variance(line, np.median(blocks.level[used]))
     flat, count = _fit(blocks, middle, ends, flatness, gain_is_zero=True)
     few = len(used) < _LEAST_FOR_GAIN * overlap
     if few and flat is None:
         return None
     through, through_count = _fit(blocks, line, ends, flatness, zero_at=base)
-    likely = _likelihoods(blocks, used, [(ends, law) for law in (flat, through, line)], overlap)
+    variances = [_expected(blocks, law, ends) for law in (flat, through, line)]
+    likely = _likelihoods(blocks, used, variances, overlap)
     if flat is not None:
-        other = _misfit(blocks, used, flat, ends)
+        other, misfit = (_misfit(blocks, used, variances[law]) for law in (0, 2))
         photons = likely[1] > likely[0] + (-_FOR_PHOTONS if expected else _FOR_PHOTONS)
         both = likely[2] > likely[0] + _FOR_BOTH and other > max(2 * misfit, _SMALL_MISFIT)
         if few or not (photons or both):
-            return Line(*flat, len(count), other)
+            return Line(*flat, len(count))
     if through is not None:
         impossible = _variance(line, np.quantile(blocks.level, 0.001)) < 0
         if impossible or likely[1] > likely[2] - _FOR_OFFSET:
-            return Line(*through, len(through_count), _misfit(blocks, used, through, ends))
-    return Line(*line, len(used), misfit)
+            return Line(*through, len(through_count))
+    return Line(*line, len(used))
 
 
 def _variance(line, level):
@@ -212,22 +215,21 @@ def _surer_by(blocks, laws, flatness, overlap):
 
     Compared on all blocks that either takes for flat.
     """
-    laws = [(ends, (line.gain, line.read)) for ends, line in laws]
-    flat = np.zeros(len(blocks.level), bool)
-    for ends, law in laws:
-        variance = _expected(blocks, law, ends)
-        flat |= (variance > 0) & (blocks.low <= flatness * variance)
-    first, second = _likelihoods(blocks, np.flatnonzero(flat), laws, overlap)
+    variances = [_expected(blocks, (line.gain, line.read), ends) for ends, line in laws]
+    flat = [(of > 0) & (blocks.low <= flatness * of) for of in variances]
+    first, second = _likelihoods(blocks, np.flatnonzero(flat[0] | flat[1]), variances, overlap)
     return second - first
 
 
 def _expected(blocks, law, ends):
     """The variance that blocks have by a law, after clipping; NaN beyond what it can tell."""
+    if law is None:
+        return None
     level, factor = before_clipping(blocks, law, ends)
     return np.maximum(_variance(law, level), 0) * factor
 
 
-def _likelihoods(blocks, used, laws, overlap):
+def _likelihoods(blocks, used, variances, overlap):
     """Log-likelihoods of the energies of blocks, `HIGH` degrees of freedom each, less a constant.
 
     Compared on those blocks whose level before clipping every law can tell.
@@ -235,23 +237,23 @@ def _likelihoods(blocks, used, laws, overlap):
     Args:
         blocks: `Blocks`.
         used: indices of the blocks to compare on.
-        laws: (ends, (gain, read)) each; a law that is None has -inf.
+        variances: `_expected` of each law; a law that is None has -inf.
         overlap: in how many blocks a pixel is.
     """
-    variances = [_expected(blocks, law, ends)[used] for ends, law in laws if law is not None]
-    seen = np.isfinite(variances).all(0)
-    found = blocks.high[used][seen]
+    seen = np.isfinite([of[used] for of in variances if of is not None]).all(0)
+    used = used[seen]
+    found = blocks.high[used]
     tiny = 1e-6 * abs(found.mean()) + 1e-300 if len(found) else 1.0
-    likely = iter(
-        -HIGH / 2 * np.sum(np.log(expected) + found / expected) / overlap
-        for expected in (np.maximum(variance[seen], tiny) for variance in variances)
-    )
-    return [-np.inf if law is None else next(likely) for _, law in laws]
+
+    def likelihood(variance):
+        expected = np.maximum(variance[used], tiny)
+        return -HIGH / 2 * np.sum(np.log(expected) + found / expected) / overlap
+
+    return [-np.inf if of is None else likelihood(of) for of in variances]
 
 
-def _misfit(blocks, used, line, ends):
+def _misfit(blocks, used, expected):
     """How far these blocks' variances, averaged over ranges of level, are off: mean |log ratio|."""
-    expected = _expected(blocks, line, ends)
     used = used[np.isfinite(expected[used])]
     if len(used) == 0:
         return np.inf

@@ -79,7 +79,7 @@ def _one_law(planes):
     smooth = [smoothest(law, *each) for each in zip(found, kept, strict=True)]
     if None not in smooth and max(smooth) > _ALIKE * min(smooth):
         return None
-    law = held(law, _joined(found), np.concatenate(kept))
+    law = held(law, smoothest(law, _joined(found), np.concatenate(kept)))
     return dataclasses.replace(law, gain=law.gain * 4, read=law.read * 4)
 
 
@@ -88,8 +88,7 @@ def _of_sensor(blocks, pixels, overlap):
     for flatness, trust in FLATNESS:
         line = sensor_line(blocks, pixels, flatness, overlap)
         if line is not None and line.blocks >= LEAST_BLOCKS * overlap:
-            seen = line.blocks / max(1.0, overlap)
-            trust = float(trust * seen / (seen + 10))
+            trust = float(trust * line.trust(overlap))
             return line, NoiseEstimate((float(line.gain),), (float(line.read),), 0.0, trust)
     return None, None
 
