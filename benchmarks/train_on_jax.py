@@ -8,8 +8,9 @@ What `n2n-train --method recorrupted --tau 2 --balance --augment --schedule cosi
 one network and Gaussian noise: the same pairs, loss, flips and precision. Two things are new: the
 learning rate falls with the clock, so that a machine lent for ten minutes is used for ten minutes,
 and gradients that are far longer than usual are shortened. The network computes what Keras's does
-(to 1e-6 in float32), and `n2n-train` and `n2n-export` read what comes out. Needs absl-py, h5py,
-jax, numpy and Pillow; on one H200 a network of 48 features sees 11,800 crops per second.
+(to 1e-6 in float32), and `n2n-train` and `n2n-export` read what comes out. Needs this repository's
+files, absl-py, h5py, jax, numpy and Pillow; on one H200 a network of 48 features sees 11,800 crops
+per second.
 """
 
 import functools
@@ -17,7 +18,9 @@ import json
 import multiprocessing
 import os
 import pathlib
+import runpy
 import time
+import types
 import zipfile
 
 import h5py
@@ -48,18 +51,9 @@ BLOCKS_DOWN, BLOCKS_UP = (0, 1, 1, 2), (1, 1, 1)
 STEPS_AT_ONCE = 20
 SUFFIXES = (".jpg", ".jpeg", ".png")
 ROOM, SIDE = 1280, 512  # photographs and pixels of their sides: one shape, compiled once
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+cameras = types.SimpleNamespace(**runpy.run_path(str(ROOT / "pipelines/raw/cameras.py")))
 CAMERAS = 3  # that see each photograph, where the network is one for raw
-XYZ_TO_CAMERAS = (
-    ((1.0234, -0.2969, -0.2266), (-0.5625, 1.6328, -0.0469), (-0.0703, 0.2188, 0.6406)),
-    ((0.4913, -0.0541, -0.0202), (-0.6130, 1.3513, 0.2906), (-0.1564, 0.2151, 0.7183)),
-    ((0.8380, -0.2630, -0.0639), (-0.2887, 1.0725, 0.2496), (-0.0627, 0.1427, 0.5438)),
-    ((0.6596, -0.2079, -0.0562), (-0.4782, 1.3016, 0.1933), (-0.0970, 0.1581, 0.5181)),
-)
-RGB_TO_XYZ = (
-    (0.4124564, 0.3575761, 0.1804375),
-    (0.2126729, 0.7151522, 0.0721750),
-    (0.0193339, 0.1191920, 0.9503041),
-)
 WARM_UP = 300  # steps
 DIVERGED = 1.2  # times the least loss of ten seconds
 LOUD = 3.0  # gradients longer than this many times the usual are shortened to it
@@ -130,10 +124,12 @@ def _images_of(job):
 
 def draw_camera(generator):
     mixture = generator.uniform(1e-8, 1, 4)
-    rgb2cam = np.tensordot(mixture / mixture.sum(), np.array(XYZ_TO_CAMERAS), 1) @ RGB_TO_XYZ
+    xyz2cam = np.tensordot(mixture / mixture.sum(), np.array(cameras.XYZ_TO_CAMERAS), 1)
+    rgb2cam = xyz2cam @ cameras.RGB_TO_XYZ
     rgb2cam /= rgb2cam.sum(-1, keepdims=True)
-    balance = np.array([generator.uniform(1.9, 2.4), 1.0, generator.uniform(1.5, 1.9)])
-    return np.float32(rgb2cam), np.float32(balance / (0.8 + 0.1 * generator.normal()))
+    red, blue = (generator.uniform(*gain) for gain in (cameras.RED_GAIN, cameras.BLUE_GAIN))
+    dimming = cameras.DIMMING_MEAN + cameras.DIMMING_STDDEV * generator.normal()
+    return np.float32(rgb2cam), np.float32(np.array([red, 1.0, blue]) / dimming)
 
 
 def rooted_planes(photo, generator):
@@ -141,14 +137,14 @@ def rooted_planes(photo, generator):
     rgb2cam, gains = draw_camera(generator)
     photo = photo[: photo.shape[0] // 2 * 2, : photo.shape[1] // 2 * 2]
     y = np.arange(256, dtype=np.float32) / 255
-    table = np.maximum(0.5 - np.sin(np.arcsin(1 - 2 * y) / 3), 1e-8) ** 2.2
+    table = np.maximum(0.5 - np.sin(np.arcsin(1 - 2 * y) / 3), 1e-8) ** cameras.GAMMA
     linear = table[photo].astype(np.float32)
     planes = []
     for (row, column), colour in zip(((0, 0), (0, 1), (1, 0), (1, 1)), (0, 1, 1, 2), strict=True):
         cell = linear[row::2, column::2]
         value, grey = cell @ rgb2cam[colour], cell @ rgb2cam.mean(0)
         inverse = 1 / gains[colour]
-        mask = (np.maximum(grey - 0.9, 0) / 0.1) ** 2
+        mask = (np.maximum(grey - cameras.INFLECTION, 0) / (1 - cameras.INFLECTION)) ** 2
         planes.append(value * np.maximum(mask + (1 - mask) * inverse, inverse))
     return np.sqrt(np.clip(np.stack(planes, -1), 0, 1)).astype(np.float16)
 
