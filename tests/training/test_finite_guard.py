@@ -1,6 +1,7 @@
 """A training that goes wrong loses nothing: NaN, signals, full disks, lost files and folders."""
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -238,19 +239,22 @@ def test_the_program_ends_with_the_signals_status(photos, tmp_path, capsys, monk
 def test_a_data_file_lost_during_training_costs_no_step(
     damage, photos, tmp_path, monkeypatch, whole
 ):
+    """Lost at a read, not after a step: reads run ahead of the steps, how far is a matter of time."""
     data_dir = tmp_path / "photos"
     shutil.copytree(photos, data_dir)
     images = ImageFolder(data_dir, channels=1, cache_bytes=0)
+    read, number = images.crop, itertools.count()
+    at_the_start = len(images) + 1  # reads that examine ranges, and the first for the logs
 
-    def lose(bar):
-        for path in data_dir.iterdir():
-            path.unlink() if damage == "deleted" else path.write_bytes(path.read_bytes()[:50])
+    def crop(*window):
+        if next(number) == at_the_start + 3 * SHORT.batch_size:
+            for path in data_dir.iterdir():
+                path.unlink() if damage == "deleted" else path.write_bytes(path.read_bytes()[:50])
+        return read(*window)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "ProgressBar", after_step(2, lose))
-        patch.setattr(
-            batches, "available_processors", lambda: 2
-        )  # many would have read all crops by then
+        patch.setattr(images, "crop", crop)
+        patch.setattr(batches, "available_processors", lambda: 2)  # so many samples lose their file
         with pytest.raises(TrainingError, match=r"photos.*\.png.*is saved: bring the file back"):
             train(SHORT, images, tmp_path / "model", report=lambda line: None)
     assert steps_kept(tmp_path / "model")[-1] >= 2  # batches made ahead are still trained on
