@@ -239,7 +239,7 @@ def test_the_program_ends_with_the_signals_status(photos, tmp_path, capsys, monk
 def test_a_data_file_lost_during_training_costs_no_step(
     damage, photos, tmp_path, monkeypatch, whole
 ):
-    """Lost at a read, not after a step: reads run ahead of the steps, how far is a matter of time."""
+    """Lost at a read, not after a step: reads run ahead of the steps, by chance how far."""
     data_dir = tmp_path / "photos"
     shutil.copytree(photos, data_dir)
     images = ImageFolder(data_dir, channels=1, cache_bytes=0)
