@@ -565,16 +565,18 @@ def _read_frame(source):
 def _keep_memory():
     """Has glibc keep the memory of small and middling arrays for the next ones.
 
-    To get new memory takes longer than to compute what goes into it. Arrays of whole large pictures
-    are given back when they go: kept, they would fill up with holes.
+    To get new memory takes longer than to compute what goes into it. Threads share it, as one of
+    their own would give it back. Arrays of whole large pictures are given back when they go: kept,
+    they would fill up with holes.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         allocator = ctypes.CDLL(None)
         allocator.mallopt(_MMAP_THRESHOLD, 64 << 20)  # bytes
         allocator.mallopt(_TRIM_THRESHOLD, 256 << 20)
+        allocator.mallopt(_ARENA_MAX, 1)
 
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of malloc.h
 
 
 def run() -> None:
