@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from n2n_tf.denoising.flat_blocks import filter_of
-from n2n_tf.denoising.stabilise import channel_mean, local_mean, mean_energy
+from n2n_tf.denoising.local_means import doubled, local_mean
+from n2n_tf.denoising.stabilise import SIGMA, channel_mean, half_energy
 
 ENERGY_OF_NOISE = 1.2  # in units of its variance; what local means of pure noise rarely exceed
 MOST = 1.5  # standard deviations of the noise: more is taken from no channel, root mean square
@@ -41,15 +42,12 @@ def share_given_back(
     Returns:
         float32 [H, W, channels] in [0, 1].
     """
-    share = noisy - denoised
-    share /= np.float32(level)
-    share = mean_energy(share, overwrite=True)
-    np.maximum(share, 1e-6, out=share)
-    of_noise = np.minimum(noise_taken, ENERGY_OF_NOISE) / channel_mean(share)
-    # Where they lie: 1 - min(of_noise, MOST / sqrt(energy), 1).
-    np.divide(MOST, np.sqrt(share, out=share), out=share)
-    np.minimum(np.minimum(of_noise, share, out=share), 1, out=share)
-    return np.subtract(1, share, out=share)
+    energy = np.maximum(half_energy(noisy - denoised, level), 1e-6)
+    if np.ndim(noise_taken):
+        noise_taken = noise_taken[::2, ::2]
+    of_noise = np.minimum(noise_taken, ENERGY_OF_NOISE) / channel_mean(energy)
+    kept = np.minimum(np.minimum(of_noise, MOST / np.sqrt(energy)), 1)
+    return doubled(1 - kept, noisy.shape)
 
 
 def noise_taken(
@@ -93,7 +91,7 @@ def taken_of(more: np.ndarray, denoised: np.ndarray, nudged: np.ndarray) -> np.n
     """`noise_taken` from `nudges` and from what the network made without and with them."""
     step = np.sqrt(np.mean(np.square(more), dtype=np.float64)).astype(np.float32)
     more, left = more / step, (nudged - denoised) / step
-    return np.maximum(channel_mean(local_mean(more * (more - left), overwrite=True)), 0)
+    return np.maximum(local_mean(channel_mean(more * (more - left)), SIGMA), 0)
 
 
 def hot_pixels(scaled: np.ndarray, level: float) -> np.ndarray:

@@ -17,7 +17,7 @@ from n2n_tf.denoising.given_back import (
     share_given_back,
 )
 from n2n_tf.denoising.noise_level import NoiseEstimate
-from n2n_tf.denoising.stabilise import Scale, stabilise
+from n2n_tf.denoising.stabilise import Scale, mean_energy, stabilise
 
 ANY_LEVEL = 1e-6, 1.0
 WEAK = 0.03  # noise as a share of the range, below which the network is asked twice
@@ -176,6 +176,7 @@ class Stages:
         before: Before,
         denoised: np.ndarray,
         taken: np.ndarray | float = ENERGY_OF_NOISE,
+        rows: slice = slice(None),
     ) -> tuple[np.ndarray, np.ndarray]:
         """The result, float32 [H, W, channels], and which share was given back.
 
@@ -184,18 +185,23 @@ class Stages:
             before: what `before` made of it.
             denoised: what `run` made of that.
             taken: as `n2n_tf.denoising.given_back.share_given_back` takes it.
+            rows: those that are wanted.
         """
         scale, scaled = self.scale, before.scaled
         share = share_given_back(scaled, denoised, scale.level, taken)
         kept = scaled - denoised
         kept *= share
         kept += denoised
-        result = scale.undo(kept, scaled if self.known else None)
+        removed = None
+        if self.known and any(self.estimate.gain):
+            removed = mean_energy(scaled - kept, scale.level)[rows]
+        image, scaled, kept, share = (part[rows] for part in (image, scaled, kept, share))
+        result = scale.undo(kept, removed)
         if self.ends is not None:
             np.clip(result, *self.ends, out=result)
         laws = zip(self.estimate.gain, self.estimate.read, strict=True)
         silent = [channel for channel, (gain, read) in enumerate(laws) if not gain and read <= 0]
-        same = before.constant | before.hidden
+        same = before.constant[rows] | before.hidden[rows]
         same |= kept == scaled
         same[..., silent] = True
         np.copyto(result, image, where=same)

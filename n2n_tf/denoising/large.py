@@ -18,10 +18,11 @@ from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.tiling import Tile, Tiling, denoise_tiled, denoised_rows, image_window
 
 SAMPLES = 16_000_000  # of a picture that is large
-REACH = 64  # pixels, of the filters before the network
-BEHIND = 64  # and more than that of those behind it, with 24 for `finish`
-PREPARED = 3_000_000  # samples prepared at a time, and more for those around them
-FINISHED = 5_000_000  # samples finished at a time: those around are computed again for the next
+REACH = 16  # pixels, of the filters before the network,
+ACROSS_HOLES = 64  # and where pixels are missing
+BEHIND = 72  # and more than that of those behind it, with 36 for `finish`
+PREPARED = 1_000_000  # samples prepared at a time, and more for those around them
+FINISHED = 2_000_000  # samples finished at a time: those around are computed again for the next
 _BAND = 64  # rows of a sample
 
 
@@ -63,7 +64,7 @@ def denoise_picture(
         progress: as for `n2n_tf.denoising.tiling.denoise_tiled`.
         finish: callable(what the network was given, what it made of it) -> what is taken for that,
             all float32 [h, w, channels] in its units. No pixel may depend on others farther than
-            24 pixels.
+            36 pixels; it gets pictures that begin at multiples of 4 pixels.
 
     Returns:
         the mean share of what the network took away that was given back.
@@ -95,7 +96,7 @@ def denoise_large(
     """The same in bands; `stages` are those of the whole image.
 
     `out` may write to the image, since what is finished lies above all rows that are still to be
-    prepared with those around them, as `BEHIND` is no less than `REACH`.
+    prepared with those around them, as `BEHIND` is no less than `REACH` and `ACROSS_HOLES`.
     """
     height, width, channels = image.shape
     total, done, asks = 0.0, 0, 1 + stages.asks_twice
@@ -121,28 +122,28 @@ def denoise_large(
         """Once for every picture that lies behind another in the channels."""
         return np.concatenate([run(part) for part in np.split(windows, asks, axis=-1)], -1)
 
-    def finished(rows: slice, made: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The result of some rows and the share given back, of which the inner ones are right."""
+    def finished(rows: slice, made: np.ndarray, inside: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Of some rows the result of those inside, and the share given back there."""
         before, columns = prepared.rows(rows), slice(0, width)
         made = np.split(made, asks, axis=-1)
         if finish is not as_made:
             made = map(finish, given(before, rows, columns), made)
         denoised, *nudged = map(stages.back, made)
         taken = [taken_of(more(rows, columns), denoised, n) for n in nudged]
-        return stages.after(np.float32(image[rows]), before, denoised, *taken)
+        return stages.after(np.float32(image[rows]), before, denoised, *taken, rows=inside)
 
     shape = height, width, asks * channels
     for row, band in denoised_rows(network, shape, window, tiling, progress):
         end = row + len(band)
         seen.append((row, band))
-        ready = height if end == height else max(done, end - BEHIND)
+        ready = height if end == height else max(done, (end - BEHIND) // 4 * 4)
         while done < ready:
             bottom = min(ready, done + at_once)
             around = slice(max(0, done - BEHIND), min(bottom + BEHIND, end))
-            result, share = finished(around, _rows(seen, around))
             inside = slice(done - around.start, bottom - around.start)
-            out(slice(done, bottom), result[inside])
-            total += float(share[inside].sum(dtype=np.float64))
+            result, share = finished(around, _rows(seen, around), inside)
+            out(slice(done, bottom), result)
+            total += float(share.sum(dtype=np.float64))
             done = bottom
         kept = slice(max(0, done - BEHIND), end)
         seen = [(kept.start, _rows(seen, kept))]
@@ -157,7 +158,7 @@ def _rows(pieces, rows):
 
 def _rows_of(image, samples):
     """About how many rows hold so many samples."""
-    return max(_BAND, samples // image[0].size)
+    return max(_BAND, samples // image[0].size // 4 * 4)
 
 
 class _Prepared:
@@ -165,7 +166,7 @@ class _Prepared:
 
     def __init__(self, image, stages):
         self._image, self._stages, self._first, self._end = image, stages, 0, 0
-        self._at_once = _rows_of(image, PREPARED)
+        self._at_once, self._reach = _rows_of(image, PREPARED), _reach(image)
         kinds = Before(shown=np.float32, hidden=bool, scaled=np.float32, constant=bool)
         self._kept = [np.empty((0, *image.shape[1:]), kind) for kind in kinds]
         self._scaled = np.empty((0, *image.shape[1:]), np.float32)  # of the rows around the last
@@ -186,28 +187,37 @@ class _Prepared:
         self._first += over
         while self._end < end:
             top, bottom = self._end, min(end, self._end + self._at_once)
-            new = slice(top - max(0, top - REACH), bottom - max(0, top - REACH))
+            first = max(0, top - self._reach)
+            new = slice(top - first, bottom - first)
             for part, rows in zip(self._kept, self._before(top, bottom), strict=True):
                 part[top - self._first : bottom - self._first] = rows[new]
             self._end = bottom
 
     def _before(self, top, bottom):
         """`Before` of rows and of those around them, each of which is scaled once."""
-        first, last = max(0, top - REACH), min(len(self._image), bottom + REACH)
+        reach = self._reach
+        first, last = max(0, top - reach), min(len(self._image), bottom + reach)
         image = np.float32(self._image[first:last])
-        known = min(last, top + REACH) - first if top else 0
+        known = min(last, top + reach) - first if top else 0
         scaled = self._stages.scale.apply(image[known:])
         self._scaled = np.concatenate([self._scaled[len(self._scaled) - known :], scaled])
         return self._stages.before(image, self._scaled, first)
 
 
+def _reach(image):
+    """How far around rows their preparation looks."""
+    bands = (image[top : top + _BAND] for top in range(0, len(image), _BAND))
+    whole = image.dtype.kind == "u" or all(np.isfinite(band).all() for band in bands)
+    return REACH if whole else ACROSS_HOLES
+
+
 def _moved(array, start, count, size):
     """An array of at least `size` rows that begins with so many from `start`: this one, if it can.
 
-    New memory takes longer to get than its pixels to compute.
+    New memory takes longer to get than its pixels to compute; until it is used, it takes nothing.
     """
     if size > len(array):
-        larger = np.empty((size, *array.shape[1:]), array.dtype)
+        larger = np.empty((2 * size, *array.shape[1:]), array.dtype)
         larger[:count] = array[start : start + count]
         return larger
     flat, row = array.reshape(-1), array[0].size

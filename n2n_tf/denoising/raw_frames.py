@@ -7,6 +7,7 @@ import numpy as np
 
 from n2n_tf.denoising.denoiser import Denoiser
 from n2n_tf.denoising.large import as_made
+from n2n_tf.denoising.local_means import local_mean
 from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.noise_notes import parse_law
 from n2n_tf.denoising.raw_noise import estimate_raw_noise
@@ -14,7 +15,7 @@ from n2n_tf.pipelines.raw import bayer
 from n2n_tf.pipelines.raw.frame import RawFrame, denormalise, normalised_planes
 
 LEVEL_SIGMA = 8.0  # pixels of a plane
-LEVEL_REACH = 24
+LEVEL_REACH = 36
 ENOUGH = 1 << 21  # pixels, whose median has no error to speak of
 
 
@@ -135,8 +136,8 @@ def with_levels_kept(noisy: np.ndarray, denoised: np.ndarray) -> np.ndarray:
 
     Noise has mean zero, so over an area the noisy image is right about the level, and a network's
     error there is a shift of brightness or colour, worst in the shadows. What was taken away is
-    blurred and added again: a Gaussian of sigma 8 leaves less than a thousandth of the noise's
-    energy in it. Local: nothing reaches farther than `LEVEL_REACH` planes' pixels.
+    blurred and added again: a Gaussian of sigma 8 leaves little more than a thousandth of the
+    noise's energy in it. Local: nothing reaches farther than `LEVEL_REACH` planes' pixels.
 
     Args:
         noisy: float32 [h, w, channels].
@@ -145,14 +146,9 @@ def with_levels_kept(noisy: np.ndarray, denoised: np.ndarray) -> np.ndarray:
     Returns:
         float32 [h, w, channels].
     """
-    import cv2
-
-    size = 2 * LEVEL_REACH + 1
-    removed = np.ascontiguousarray(noisy - denoised)
-    border = cv2.BORDER_REFLECT
-    cv2.GaussianBlur(removed, (size, size), LEVEL_SIGMA, removed, borderType=border)  # in place
-    removed += denoised
-    return removed
+    kept = local_mean(noisy - denoised, LEVEL_SIGMA)
+    kept += denoised
+    return kept
 
 
 def remaining_noise(frame: RawFrame, mosaic: np.ndarray) -> tuple[tuple[float, float], ...] | None:

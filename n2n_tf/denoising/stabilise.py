@@ -16,6 +16,7 @@ import math
 import cv2
 import numpy as np
 
+from n2n_tf.denoising.local_means import doubled, half_mean
 from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.strips import by_strips
 from n2n_tf.pipelines.noise.anscombe import ROOT, missing_photons
@@ -76,7 +77,7 @@ class Scale:
         counts += 0.5
         return counts
 
-    def undo(self, scaled: np.ndarray, noisy: np.ndarray | None = None) -> np.ndarray:
+    def undo(self, scaled: np.ndarray, removed: np.ndarray | None = None) -> np.ndarray:
         """Back to the picture's units.
 
         The algebraic inverse of a mean is too low, as the transform is concave, and the exact
@@ -86,16 +87,15 @@ class Scale:
 
         Args:
             scaled: float32 [H, W, channels].
-            noisy: the same of the noisy picture. None: nothing was removed, `apply` is inverted.
+            removed: `mean_energy` of what was taken away, in units of the noise's variance. None:
+                `apply` is inverted.
 
         Returns:
             float32 of the same shape.
         """
-        if noisy is None or not any(self.estimate.gain):
+        if removed is None:
             return self._by_channel(self._undone, scaled)
-        removed = noisy - scaled
-        removed /= np.float32(self.level)
-        return self._by_channel(self._undone, scaled, mean_energy(removed, overwrite=True))
+        return self._by_channel(self._undone, scaled, removed)
 
     def missing(self, scaled: np.ndarray) -> np.ndarray | None:
         """How much weaker than `level` the noise is where there are hardly any photons.
@@ -177,20 +177,16 @@ def stabilise(
     return scale.apply(image), scale
 
 
-def mean_energy(removed: np.ndarray, overwrite: bool = False) -> np.ndarray:
-    """Local mean of squares of an array [H, W] or [H, W, channels] -> float32 of its shape.
-
-    The array may be overwritten if it is float32: new memory takes longer to get than a square.
-    """
-    squares = np.square(removed, out=removed if overwrite else None, dtype=np.float32)
-    return local_mean(squares, overwrite=True)
+def mean_energy(removed: np.ndarray, level: float = 1.0) -> np.ndarray:
+    """Local mean of squares of an array [H, W, channels], in squares of a level: float32."""
+    return doubled(half_energy(removed, level), removed.shape)
 
 
-def local_mean(values: np.ndarray, overwrite: bool = False) -> np.ndarray:
-    """Local mean of float32 [H, W] or [H, W, channels] -> the same shape."""
-    out = values if overwrite else None
-    blurred = cv2.GaussianBlur(values, (0, 0), SIGMA, out, borderType=cv2.BORDER_REFLECT)
-    return blurred.reshape(values.shape)
+def half_energy(removed: np.ndarray, level: float = 1.0) -> np.ndarray:
+    """The same for every second pixel, of which `doubled` makes it for all."""
+    energy = half_mean(np.square(removed, dtype=np.float32), SIGMA)
+    energy /= np.float32(level**2)
+    return energy
 
 
 def channel_mean(values: np.ndarray) -> np.ndarray:

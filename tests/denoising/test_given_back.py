@@ -7,12 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from n2n_tf.denoising.given_back import (
+    ENERGY_OF_NOISE,
+    MOST,
     constant_areas,
     filled_in,
     hot_pixels,
     noise_taken,
     share_given_back,
 )
+from n2n_tf.denoising.stabilise import SIGMA
 
 LEVEL = 0.03
 BLOCK = 16
@@ -25,6 +28,18 @@ def random():
 
 def kept(noisy, denoised):
     return denoised + share_given_back(noisy, denoised, LEVEL) * (noisy - denoised)
+
+
+def test_the_share_is_that_of_gaussian_means(random):
+    noisy = np.float32(0.5 + LEVEL * random.normal(size=(201, 300, 3)))
+    denoised = np.float32(0.5 + 0.7 * LEVEL * random.normal(size=noisy.shape))
+    removed = (np.float64(noisy) - denoised) / LEVEL
+    energy = cv2.GaussianBlur(removed**2, (0, 0), SIGMA, borderType=cv2.BORDER_REFLECT)
+    of_noise = ENERGY_OF_NOISE / energy.mean(-1, keepdims=True)
+    expected = 1 - np.minimum(np.minimum(of_noise, MOST / np.sqrt(energy)), 1)
+    difference = np.abs(share_given_back(noisy, denoised, LEVEL) - expected)
+    assert 0.1 < expected.mean() < 0.4
+    assert difference[20:-20, 20:-20].max() < 0.01 and difference.max() < 0.1
 
 
 def error(image, clean):

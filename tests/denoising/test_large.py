@@ -95,7 +95,7 @@ def test_rows_move_within_their_memory():
         assert moved is kept
         np.testing.assert_array_equal(moved[:count], rows[start : start + count])
         larger = large._moved(rows, start, count, 12)
-        assert len(larger) == 12 and not np.shares_memory(larger, rows)
+        assert len(larger) >= 12 and not np.shares_memory(larger, rows)
         np.testing.assert_array_equal(larger[:count], moved[:count])
 
 

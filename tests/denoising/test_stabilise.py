@@ -24,7 +24,7 @@ def test_what_is_not_changed_comes_back(gain, read, levels, random):
     law = NoiseEstimate((gain, gain), (read, read))
     scaled, scale = stabilise(image, law, levels)
     assert scaled.dtype == np.float32 and np.isfinite(scaled).all()
-    for back in (scale.undo(scaled), scale.undo(scaled, scaled)):
+    for back in (scale.undo(scaled), scale.undo(scaled, np.zeros_like(scaled))):
         np.testing.assert_allclose(back, image, atol=1e-5 * np.ptp(image))
     assert (np.diff(scale.apply(np.sort(image, axis=None)[None, :, None].repeat(2, 2))[0], axis=0)
             * np.sign(gain or 1) >= 0).all()  # fmt: skip
@@ -43,7 +43,8 @@ def test_the_mean_of_what_is_averaged_is_unbiased(photons, random):
     counts = random.poisson(photons, (1000, 1000, 1)).astype(float)
     scaled, scale = stabilise(counts, NoiseEstimate((1.0,), (0.0,)), LEVELS)
     averaged = np.full_like(scaled, scaled.mean(dtype=np.float64))
-    assert scale.undo(averaged, scaled).mean() == pytest.approx(photons, rel=0.02)
+    removed = mean_energy(scaled - averaged, scale.level)
+    assert scale.undo(averaged, removed).mean() == pytest.approx(photons, rel=0.02)
 
 
 def test_a_picture_fills_the_networks_range_unless_its_noise_is_too_weak_or_strong(random):
@@ -70,22 +71,18 @@ def test_a_channel_without_noise_is_no_obstacle(random):
         stabilise(image, NoiseEstimate((0.0, 0.0), (0.0, 0.0)), LEVELS)
 
 
-@pytest.mark.parametrize("shape", [(90, 70), (90, 70, 1), (40, 50, 3), (5, 4, 4)])
-def test_means_in_place_are_those_in_new_memory(random, shape):
+@pytest.mark.parametrize("shape", [(90, 70, 1), (40, 50, 3), (5, 4, 4)])
+def test_the_mean_over_channels(random, shape):
     values = np.float32(random.normal(size=shape))
-    expected, given = mean_energy(values), values.copy()
-    energy = mean_energy(given, overwrite=True)
-    assert np.shares_memory(energy, given)
-    np.testing.assert_array_equal(energy, expected)
-    if len(shape) == 3:
-        mean = values.astype(np.float64).mean(-1, keepdims=True)
-        np.testing.assert_allclose(channel_mean(values), mean, rtol=1e-5, atol=1e-7)
+    mean = values.astype(np.float64).mean(-1, keepdims=True)
+    np.testing.assert_allclose(channel_mean(values), mean, rtol=1e-5, atol=1e-7)
 
 
 def test_mean_energy_of_noise_is_its_variance(random):
     energy = mean_energy(random.normal(0, 3, (200, 200, 2)))
     assert energy.mean() == pytest.approx(9, rel=0.02)
     assert energy.std() < 1.2
+    np.testing.assert_allclose(mean_energy(np.full((20, 30, 1), 6.0), 2), 9, rtol=1e-6)
 
 
 @pytest.mark.parametrize("photons", [0, 0.02, 0.1, 0.3, 0.6, 1, 1.5, 3, 8])
