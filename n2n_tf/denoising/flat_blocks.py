@@ -26,11 +26,6 @@ _BANDS = (1, 4), (5, 7), (9, 14)  # row + column of the frequencies that are low
 HIGH = 21  # frequencies of a block that are high
 _WHITE = 0.8, 1.41  # a quantile of high / middle energy over blocks, and its value in white noise
 FLATTEST = 200, 0.05  # blocks, at least, and share of them, in which the noise is looked at
-_CORNER = (
-    11,
-    13,
-)  # row + column from which on frequencies are the highest, and of these the last ones
-_CORNER_FALL = 0.5  # energy of the last / the highest ones in texture; film grain has more
 _LEAST_MASK = 0.002  # of the blocks are wholly of a value, at least, where it is a mask's
 _MASKS = 3  # values, at most, of masks
 _BY_CHANCE = 8  # pixels of a block of integers may have one value
@@ -212,27 +207,6 @@ def noise_alone(blocks: Blocks, own: Blocks, alone: bool) -> tuple[float, Blocks
     )
 
 
-def white_variance(blocks: Blocks, pixels: np.ndarray) -> tuple[np.ndarray, float]:
-    """How much of the flattest blocks' energy is alike at the very highest frequencies.
-
-    White noise is as strong at the last frequencies as at those before, and texture falls.
-
-    Args:
-        blocks: of a channel.
-        pixels: float64 [blocks, 64], their pixels.
-
-    Returns:
-        indices of the flattest blocks, and the variance of white noise in them, at least 0.
-    """
-    least, share = FLATTEST
-    chosen = blocks.flattest(max(least, int(share * len(blocks.low))))
-    highest, last = (
-        np.square((pixels[chosen] - blocks.level[chosen, None]) @ basis).mean()
-        for basis in _corners()
-    )
-    return chosen, max(last - _CORNER_FALL * highest, 0.0) / (1 - _CORNER_FALL)
-
-
 def filter_of(correlation: float) -> np.ndarray:
     """The filter [a, 1, a] of rows and columns that gives white noise this correlation, float32.
 
@@ -310,17 +284,11 @@ def _dct():
 @functools.cache
 def _bases():
     """The DCT of a block as float32 [64, coefficients] for each band."""
-    return [np.ascontiguousarray(_blocks_dct()[:, mask], np.float32) for mask in _masks()]
+    return [np.ascontiguousarray(blocks_dct()[:, mask], np.float32) for mask in _masks()]
 
 
-@functools.cache
-def _corners():
-    """The same as float64 for the highest frequencies, and for the last of these."""
-    order = np.add.outer(np.arange(BLOCK), np.arange(BLOCK)).ravel()
-    return [_blocks_dct()[:, order >= first] for first in _CORNER]
-
-
-def _blocks_dct():
+def blocks_dct() -> np.ndarray:
+    """The DCT of blocks: float64 [64 pixels, 64 frequencies], by row and column of each."""
     return np.einsum("ux,vy->xyuv", _dct(), _dct()).reshape(BLOCK**2, BLOCK**2)
 
 

@@ -10,7 +10,6 @@ from n2n_tf.denoising.flat_blocks import (
     Cut,
     measure,
     noise_alone,
-    white_variance,
 )
 from n2n_tf.denoising.mixed_colours import CHANNELS, unmixing
 from n2n_tf.denoising.noise_line import (
@@ -20,6 +19,12 @@ from n2n_tf.denoising.noise_line import (
     best_line,
     floor_line,
     photon_line,
+)
+from n2n_tf.denoising.white_noise import (
+    line_for_bright,
+    photon_counts,
+    white_line,
+    white_variance,
 )
 
 ROUNDING = 0.45  # deviation in steps of an integer type that rounding alone explains
@@ -239,13 +244,19 @@ def _of_plane(plane, pixels, varied, overlap, alone, blocks, own, dark, photons)
         return _of_differences(plane)
     found = _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons)
     inside = pixels[varied]
-    unheld = found.nothing or found.correlation
-    share = None if unheld else smoothest(found, blocks, inside)
-    if share is not None and share >= _TOO_LITTLE:
-        found, share = _of_photons(found, share, blocks, inside, dark, overlap)
-    estimate = held(found, share)
-    if alone:
-        estimate = _white(estimate, blocks, inside)
+    if found.nothing or found.correlation:
+        photon = photon_counts(blocks, inside, overlap)
+        estimate = found if photon is None else NoiseEstimate((photon,), (0.0,))
+    else:
+        share = smoothest(found, blocks, inside)
+        if share is not None and share >= _TOO_LITTLE:
+            found, share = _of_photons(found, share, blocks, inside, dark, overlap)
+        estimate = held(found, share)
+        if alone:
+            estimate = _white(estimate, blocks, inside)
+        if estimate is found:
+            clipped = np.mean(pixels == pixels.min()) > SPIKE
+            estimate = _right_for_bright(found, blocks, inside, overlap, clipped)
     levels = np.quantile(pixels[::SPARSE].astype(np.float64), (0.01, 0.99))
     whole = plane.dtype.kind in "ui" or (pixels == np.floor(pixels)).all()
     least = ROUNDING if whole else 0.0
@@ -261,6 +272,7 @@ def _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons):
             return _NONE
         read = floor_line(blocks)[1]
         return NoiseEstimate((0.0,), (read,), 0.0, 0.1, ("the picture is very small",))
+    as_they_are = blocks
     correlation, blocks = noise_alone(blocks, own, alone)
     for flatness, trust in FLATNESS[:2] if alone else FLATNESS:
         line = best_line(blocks, pixels, flatness, dark, overlap, photons)
@@ -272,6 +284,9 @@ def _of_blocks(pixels, varied, overlap, alone, dark, blocks, own, photons):
             return NoiseEstimate((line.gain,), (line.read,), correlation, trust)
     if of_few_values(pixels, constant, 0):
         return _NONE
+    line = None if correlation else white_line(as_they_are, pixels[varied], overlap)
+    if line is not None:
+        return NoiseEstimate(line[:1], line[1:], 0.0, 0.5)
     read = max(blocks.high[blocks.flattest(max(200, len(pixels) // 20))].mean(), 0.0)
     if not alone:
         return NoiseEstimate((0.0,), (read,), correlation, 0.3)
@@ -295,6 +310,14 @@ def _of_photons(estimate, share, blocks, pixels, dark, overlap):
     of_other = smoothest(other, blocks, pixels)
     right = of_other is not None and _SMOOTHEST[2] < of_other < _TOO_LITTLE
     return (other, of_other) if right else (estimate, share)
+
+
+def _right_for_bright(estimate, *of_blocks):
+    """An estimate, or the one that is right for bright levels too."""
+    line = line_for_bright((estimate.gain[0], estimate.read[0]), *of_blocks)
+    if line is None:
+        return estimate
+    return dataclasses.replace(estimate, gain=line[:1], read=line[1:])
 
 
 def smoothest(estimate: NoiseEstimate, blocks: Blocks, pixels: np.ndarray) -> float | None:
@@ -335,8 +358,6 @@ def _white(estimate, blocks, pixels):
 
     Where channels cannot be compared, nothing else tells it from noise.
     """
-    if estimate.nothing or estimate.correlation:
-        return estimate
     variance, usable = _usable(estimate, blocks, pixels)
     if usable.sum() < _BLOCKS_TO_HOLD:
         return estimate

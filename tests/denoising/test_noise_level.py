@@ -17,9 +17,9 @@ from n2n_tf.denoising.flat_blocks import (
     before_clipping,
     block_pixels,
     measure,
-    white_variance,
 )
 from n2n_tf.denoising.noise_level import NoiseEstimate
+from n2n_tf.denoising.white_noise import white_variance
 
 
 @pytest.fixture(scope="module")
