@@ -133,7 +133,8 @@ def denoise_large(
         return stages.after(np.float32(image[rows]), before, denoised, *taken, rows=inside)
 
     shape = height, width, asks * channels
-    for row, band in denoised_rows(network, shape, window, tiling, progress):
+    once_or_twice = network if stages.asks_twice else run
+    for row, band in denoised_rows(once_or_twice, shape, window, tiling, progress):
         end = row + len(band)
         seen.append((row, band))
         ready = height if end == height else max(done, (end - BEHIND) // 4 * 4)

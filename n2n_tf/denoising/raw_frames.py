@@ -12,7 +12,7 @@ from n2n_tf.denoising.noise_level import NoiseEstimate
 from n2n_tf.denoising.noise_notes import parse_law
 from n2n_tf.denoising.raw_noise import estimate_raw_noise
 from n2n_tf.pipelines.raw import bayer
-from n2n_tf.pipelines.raw.frame import RawFrame, denormalise, normalised_planes
+from n2n_tf.pipelines.raw.frame import RawFrame, denormalised_planes, normalised_planes
 
 LEVEL_SIGMA = 8.0  # pixels of a plane
 LEVEL_REACH = 36
@@ -62,7 +62,7 @@ def denoise_frame(
     how = {"keep_levels": keep_levels, "noise": noise, "strength": strength, "tell": tell}
     planes = normalised_planes(frame)
     planes = denoise_planes(denoise, planes, progress, **how, out=planes)
-    return denormalise(_unpacked(planes, frame.pattern, frame.mosaic.shape), frame)
+    return denormalised_planes(planes, frame)
 
 
 def denoise_mosaic(

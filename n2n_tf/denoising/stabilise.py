@@ -72,9 +72,8 @@ class Scale:
 
     def _scaled(self, channel, values):
         counts = _transformed(values, *_laws(self.estimate)[channel])
-        counts -= self.middles[channel]
         counts *= self.level
-        counts += 0.5
+        counts += 0.5 - self.middles[channel] * self.level
         return counts
 
     def undo(self, scaled: np.ndarray, removed: np.ndarray | None = None) -> np.ndarray:
@@ -130,9 +129,8 @@ class Scale:
     def _undone(self, channel, values, energy=None):
         gain, read = _laws(self.estimate)[channel]
         counts = values.astype(np.float64)
-        counts -= 0.5
-        counts /= self.level
-        counts += self.middles[channel]
+        counts *= 1 / self.level
+        counts += self.middles[channel] - 0.5 / self.level
         return _restored(counts, gain, read, energy) if gain else counts * np.sqrt(read)
 
 
@@ -220,15 +218,14 @@ def _transformed(values, gain, read):
     photons = np.array(values, np.float64)  # a copy, like all that is computed in place
     if gain == 0:
         return np.divide(photons, np.sqrt(read), out=photons)
-    photons *= np.sign(gain)
-    photons += read / abs(gain)
-    photons /= abs(gain)
+    photons /= gain
+    photons += read / gain**2
     root = np.maximum(photons, 0)
     root += 0.375
     np.sqrt(root, out=root)
     root *= 2
-    if (below := photons < 0).any():
-        np.copyto(root, ROOT + 2 / ROOT * photons, where=below)
+    if photons.min(initial=0) < 0:
+        np.copyto(root, ROOT + 2 / ROOT * photons, where=photons < 0)
     return root
 
 
@@ -253,14 +250,13 @@ def _restored(counts, gain, read, removed=None):
     """The inverse, for counts from which noise of the energy `removed` was taken away."""
     above = np.maximum(counts, ROOT)
     photons = above * above
-    photons /= 4
+    photons *= 0.25
     photons -= 0.375
-    if (below := counts < ROOT).any():
-        np.copyto(photons, (counts - ROOT) * ROOT / 2, where=below)
+    if counts.min(initial=ROOT) < ROOT:
+        np.copyto(photons, (counts - ROOT) * ROOT / 2, where=counts < ROOT)
     if removed is not None:
-        all_missing = np.maximum(missing_photons(above), 0)
-        photons += np.minimum(removed / 4, all_missing, out=all_missing)
-    photons *= abs(gain)
-    photons -= read / abs(gain)
-    photons *= np.sign(gain)
+        all_missing = np.maximum(missing_photons(np.float32(above)), 0)  # at most a quarter
+        photons += np.minimum(removed * 0.25, all_missing, out=all_missing)
+    photons *= gain
+    photons -= read / gain
     return photons

@@ -183,21 +183,21 @@ def _refuse_larger_jpegs(path: Path, directory: Directory) -> None:
     sides = [first_number(directory.get(tile) or directory.get(all_), 0) for tile, all_ in _SIDES]
     tiled = 324 in directory
     offsets, lengths = (tag_values(directory.get(t)) for t in ((324, 325) if tiled else (273, 279)))
-    data = memoryview(path.read_bytes())
-    room = len(data)  # for all of them together: offsets may all lead to one large piece
-    for offset, length in itertools.zip_longest(offsets, lengths):
-        try:
-            piece = data[int(offset) : None if length is None else int(offset) + int(length)]
-            room -= len(piece)
-            width, height, _ = image_limits.jpeg_size(bytes(piece) if room >= 0 else b"")
-            sound = width * height <= sides[0] * sides[1]
-        except (ValueError, TypeError, IndexError, struct.error):  # a tag may hold text
-            sound = False
-        if not sound:
-            raise RawFileError(
-                f"{path}: corrupt or truncated: a JPEG in it is damaged or larger than its tile. "
-                "Copy the file again from the card or leave it out."
-            )
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        room = len(data)  # for all of them together: offsets may all lead to one large piece
+        for offset, length in itertools.zip_longest(offsets, lengths):
+            try:
+                piece = data[int(offset) : None if length is None else int(offset) + int(length)]
+                room -= len(piece)
+                width, height, _ = image_limits.jpeg_size(piece if room >= 0 else b"")
+                sound = width * height <= sides[0] * sides[1]
+            except (ValueError, TypeError, IndexError, struct.error):  # a tag may hold text
+                sound = False
+            if not sound:
+                raise RawFileError(
+                    f"{path}: corrupt or truncated: a JPEG in it is damaged or larger than its "
+                    "tile. Copy the file again from the card or leave it out."
+                )
 
 
 def _last_byte(directory: Directory) -> float:

@@ -186,7 +186,7 @@ def _append_mosaic(body: bytearray, mosaic: np.ndarray, compress: bool) -> Direc
     height, width = mosaic.shape
     if not compress or width < 16:
         start = len(body)
-        body += mosaic.astype("<u2").tobytes()
+        body += np.ascontiguousarray(mosaic, "<u2").data.cast("B")
         return {
             259: make_tag(SHORT, 1),
             273: make_tag(LONG, start),
@@ -211,13 +211,11 @@ def _append_mosaic(body: bytearray, mosaic: np.ndarray, compress: bool) -> Direc
 
 def _tiles(mosaic: np.ndarray, tile_height: int, tile_width: int) -> Iterator[np.ndarray]:
     """Cuts a mosaic into whole tiles, row by row, repeating its edge in the last ones."""
-    rows, columns = (
-        -length % tile for length, tile in zip(mosaic.shape, (tile_height, tile_width), strict=True)
-    )
-    padded = np.pad(mosaic, ((0, rows), (0, columns)), mode="edge")
-    for top in range(0, padded.shape[0], tile_height):
-        for left in range(0, padded.shape[1], tile_width):
-            yield padded[top : top + tile_height, left : left + tile_width]
+    for top in range(0, mosaic.shape[0], tile_height):
+        for left in range(0, mosaic.shape[1], tile_width):
+            tile = mosaic[top : top + tile_height, left : left + tile_width]
+            missing = tile_height - tile.shape[0], tile_width - tile.shape[1]
+            yield np.pad(tile, [(0, missing[0]), (0, missing[1])], "edge") if any(missing) else tile
 
 
 def _lossless_jpeg(tile: np.ndarray) -> bytes:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from n2n_tf.pipelines.raw.bayer import phase_shift, plane_positions, unify
+from n2n_tf.pipelines.raw.bayer import phase_shift, plane_positions, unify, unpack
 from n2n_tf.pipelines.raw.tiff_tags import Tag
 
-_ROWS = 256  # an even number, computed in float64 at a time
+_ROWS = 16  # an even number, computed in float64 at a time
 _CELLS = 16  # rows of them, of which a plane fits into a processor's cache
 
 
@@ -159,15 +159,51 @@ def denormalise(values: np.ndarray, frame: RawFrame) -> np.ndarray:
             f"`values` must have the size of the frame, {list(frame.mosaic.shape)}. "
             f"Received: {list(values.shape)}."
         )
-    if not np.isfinite(values).all():
-        raise ValueError("`values` must be finite. Received NaN or infinite pixels.")
     result = np.empty(values.shape, np.uint16)
     for top in range(0, len(values), _ROWS):
-        raw = values[top : top + _ROWS].astype(np.float64)
-        for position, level in enumerate(frame.black):
-            cell = raw[position // 2 :: 2, position % 2 :: 2]
-            cell *= frame.white - level
-            cell += level
-        result[top : top + _ROWS] = np.clip(np.rint(raw), 0, frame.white)
-    result[frame.mosaic >= frame.white] = frame.white
+        result[top : top + _ROWS] = _integers(values[top : top + _ROWS], top, frame)
     return result
+
+
+def denormalised_planes(planes: np.ndarray, frame: RawFrame) -> np.ndarray:
+    """`denormalise` of the mosaic of such planes as `normalised_planes` makes, in one pass.
+
+    Args:
+        planes: float `[h, w, 4]` in R, G, G, B order.
+        frame: the frame the planes come from.
+
+    Returns:
+        uint16 `[H, W]`.
+
+    Raises:
+        ValueError: values that are not finite.
+
+    >>> frame = RawFrame(np.array([[64, 164], [64, 1064]], np.uint16), "RGGB", (64,) * 4, 1064)
+    >>> denormalised_planes(normalised_planes(frame), frame).tolist()
+    [[64, 164], [64, 1064]]
+    """
+    top, left = phase_shift(frame.pattern)
+    height, width = frame.mosaic.shape
+    result = np.empty((height, width), np.uint16)
+    for first in range(0, height, _ROWS):
+        rows = result[first : first + _ROWS]
+        cells = planes[first // 2 : (first + len(rows) + top + 1) // 2]
+        values = unpack(cells, "RGGB")[top : top + len(rows), left : left + width]
+        rows[:] = _integers(values, first, frame)
+    return result
+
+
+def _integers(values, top, frame):
+    """Rows of the sensor's integers from their values, of which the first is row `top`."""
+    if not np.isfinite(values).all():
+        raise ValueError("`values` must be finite. Received NaN or infinite pixels.")
+    raw = values.astype(np.float64)
+    black = np.reshape(frame.black, (2, 2))[:, np.arange(raw.shape[1]) % 2]
+    for row in (0, 1):
+        cells = raw[row::2]
+        cells *= frame.white - black[(top + row) % 2]
+        cells += black[(top + row) % 2]
+    np.rint(raw, out=raw)
+    np.clip(raw, 0, frame.white, out=raw)
+    raw[frame.mosaic[top : top + len(raw)] >= frame.white] = frame.white
+    return raw

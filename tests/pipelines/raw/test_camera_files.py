@@ -19,6 +19,7 @@ from n2n_tf.pipelines.raw.frame import (
     RawFileError,
     RawFrame,
     denormalise,
+    denormalised_planes,
     normalise,
     normalised_planes,
 )
@@ -123,6 +124,21 @@ def test_normalised_planes_are_those_of_the_normalised_mosaic(pattern, height, w
     planes = normalised_planes(frame)
     assert planes.dtype == np.float32
     np.testing.assert_array_equal(planes, expected)
+
+
+@given(st.sampled_from(PATTERNS), st.integers(2, 70), st.integers(2, 9), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_denormalised_planes_are_those_of_the_denormalised_mosaic(pattern, height, width, seed):
+    mosaic = np.random.default_rng(seed).integers(0, 5000, (height, width), dtype=np.uint16)
+    frame = RawFrame(mosaic, pattern, (60, 62.5, 64, 66), 4000)
+    planes = normalised_planes(frame) * np.float32(0.8)
+    values = bayer.undo_unify(bayer.unpack(planes, "RGGB"), pattern, mosaic.shape)
+    result = denormalised_planes(planes, frame)
+    assert result.dtype == np.uint16
+    np.testing.assert_array_equal(result, denormalise(values, frame))
+    planes[0, 0] = np.nan
+    with pytest.raises(ValueError, match="must be finite"):
+        denormalised_planes(planes, frame)
 
 
 def test_normalise_maps_black_to_zero_and_white_to_one_and_keeps_negatives():
