@@ -69,15 +69,13 @@ class Before(NamedTuple):
 
     Attributes:
         shown: float32, what the network gets.
-        hidden: bool, what it does not see.
-        scaled: float32, the rest with its noise alike everywhere.
-        constant: bool, areas of one value.
+        scaled: float32, what it sees with its noise alike everywhere.
+        silent: bool, what it does not see, and areas of one value.
     """
 
     shown: np.ndarray
-    hidden: np.ndarray
     scaled: np.ndarray
-    constant: np.ndarray
+    silent: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +125,10 @@ class Stages:
             scaled = self.scale.apply(usable)
         hidden = unusable | hot_pixels(scaled, self.scale.level)
         usable, scaled = filled_in(usable, hidden), filled_in(scaled, hidden)
-        constant = constant_areas(usable)
-        shown = self._shown(usable, scaled, hidden | constant, top) if self.known else usable
-        return Before(shown, hidden, scaled, constant)
+        silent = constant_areas(usable)
+        silent |= hidden
+        shown = self._shown(usable, scaled, silent, top) if self.known else usable
+        return Before(shown, scaled, silent)
 
     def _shown(self, usable, scaled, silent, top):
         """What a network for Gaussian noise gets.
@@ -201,8 +200,8 @@ class Stages:
             np.clip(result, *self.ends, out=result)
         laws = zip(self.estimate.gain, self.estimate.read, strict=True)
         silent = [channel for channel, (gain, read) in enumerate(laws) if not gain and read <= 0]
-        same = before.constant[rows] | before.hidden[rows]
-        same |= kept == scaled
+        same = kept == scaled
+        same |= before.silent[rows]
         same[..., silent] = True
         np.copyto(result, image, where=same)
         return result, share

@@ -148,6 +148,7 @@ def denoise_large(
             done = bottom
         kept = slice(max(0, done - BEHIND), end)
         seen = [(kept.start, _rows(seen, kept))]
+        del band  # before there is memory for the next
     return total / image.size
 
 
@@ -168,7 +169,7 @@ class _Prepared:
     def __init__(self, image, stages):
         self._image, self._stages, self._first, self._end = image, stages, 0, 0
         self._at_once, self._reach = _rows_of(image, PREPARED), _reach(image)
-        kinds = Before(shown=np.float32, hidden=bool, scaled=np.float32, constant=bool)
+        kinds = Before(shown=np.float32, scaled=np.float32, silent=bool)
         self._kept = [np.empty((0, *image.shape[1:]), kind) for kind in kinds]
         self._scaled = np.empty((0, *image.shape[1:]), np.float32)  # of the rows around the last
 

@@ -230,7 +230,6 @@ def denoised_rows(
     tiles = plan_tiles(*sides, tiling)
     if progress:
         progress(0, len(tiles))
-    band = np.empty((0, *shape[1:]), np.float32)
     ahead = len(tiles) > 1 and math.prod(shape) <= AHEAD
     outputs = (_outputs_ahead if ahead else _outputs)(denoise, window_of, tiles)
     for done, (t, output) in enumerate(zip(tiles, outputs, strict=True), 1):
@@ -245,6 +244,7 @@ def denoised_rows(
             progress(done, len(tiles))
         if column_end == width:
             yield row, band
+            band = None
 
 
 def _outputs(denoise, window_of, tiles):
