@@ -89,9 +89,10 @@ def nudges(shape: tuple[int, int, int], level: float, correlation: float = 0.0) 
 
 def taken_of(more: np.ndarray, denoised: np.ndarray, nudged: np.ndarray) -> np.ndarray:
     """`noise_taken` from `nudges` and from what the network made without and with them."""
-    step = np.sqrt(np.mean(np.square(more), dtype=np.float64)).astype(np.float32)
-    more, left = more / step, (nudged - denoised) / step
-    return np.maximum(local_mean(channel_mean(more * (more - left)), SIGMA), 0)
+    energy = np.vdot(more, more) / more.size
+    taken = more - (nudged - denoised)
+    taken *= more
+    return np.maximum(local_mean(channel_mean(taken) / energy, SIGMA), 0)
 
 
 def hot_pixels(scaled: np.ndarray, level: float) -> np.ndarray:

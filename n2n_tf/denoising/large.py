@@ -20,7 +20,8 @@ from n2n_tf.denoising.tiling import Tile, Tiling, denoise_tiled, denoised_rows, 
 SAMPLES = 16_000_000  # of a picture that is large
 REACH = 16  # pixels, of the filters before the network,
 ACROSS_HOLES = 64  # and where pixels are missing
-BEHIND = 72  # and more than that of those behind it, with 36 for `finish`
+NEAR = 36  # at least that of those behind it,
+BEHIND = 2 * NEAR  # with as much again for `finish`
 PREPARED = 1_000_000  # samples prepared at a time, and more for those around them
 FINISHED = 2_000_000  # samples finished at a time: those around are computed again for the next
 _BAND = 64  # rows of a sample
@@ -122,15 +123,19 @@ def denoise_large(
         """Once for every picture that lies behind another in the channels."""
         return np.concatenate([run(part) for part in np.split(windows, asks, axis=-1)], -1)
 
-    def finished(rows: slice, made: np.ndarray, inside: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Of some rows the result of those inside, and the share given back there."""
-        before, columns = prepared.rows(rows), slice(0, width)
-        made = np.split(made, asks, axis=-1)
+    def finished(rows: slice, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """The result of some rows and the share given back there; those to `end` are made."""
+        behind, near = (
+            slice(max(0, rows.start - reach), min(rows.stop + reach, end))
+            for reach in (BEHIND, NEAR)
+        )
+        made, columns = np.split(_rows(seen, behind), asks, axis=-1), slice(0, width)
         if finish is not as_made:
-            made = map(finish, given(before, rows, columns), made)
-        denoised, *nudged = map(stages.back, made)
-        taken = [taken_of(more(rows, columns), denoised, n) for n in nudged]
-        return stages.after(np.float32(image[rows]), before, denoised, *taken, rows=inside)
+            made = map(finish, given(prepared.rows(behind), behind, columns), made)
+        denoised, *nudged = (stages.back(part[_within(near, behind)]) for part in made)
+        taken = [taken_of(more(near, columns), denoised, n) for n in nudged]
+        noisy, before = np.float32(image[near]), prepared.rows(near)
+        return stages.after(noisy, before, denoised, *taken, rows=_within(rows, near))
 
     shape = height, width, asks * channels
     once_or_twice = network if stages.asks_twice else run
@@ -139,13 +144,11 @@ def denoise_large(
         seen.append((row, band))
         ready = height if end == height else max(done, (end - BEHIND) // 4 * 4)
         while done < ready:
-            bottom = min(ready, done + at_once)
-            around = slice(max(0, done - BEHIND), min(bottom + BEHIND, end))
-            inside = slice(done - around.start, bottom - around.start)
-            result, share = finished(around, _rows(seen, around), inside)
-            out(slice(done, bottom), result)
+            rows = slice(done, min(ready, done + at_once))
+            result, share = finished(rows, end)
+            out(rows, result)
             total += float(share.sum(dtype=np.float64))
-            done = bottom
+            done = rows.stop
         kept = slice(max(0, done - BEHIND), end)
         seen = [(kept.start, _rows(seen, kept))]
         del band  # before there is memory for the next
@@ -156,6 +159,11 @@ def _rows(pieces, rows):
     """A copy of rows of an image of which [(first row, rows)] are given."""
     inside = [part[max(0, rows.start - top) : max(0, rows.stop - top)] for top, part in pieces]
     return np.concatenate(inside)
+
+
+def _within(rows, others):
+    """Where rows lie in others."""
+    return slice(rows.start - others.start, rows.stop - others.start)
 
 
 def _rows_of(image, samples):
