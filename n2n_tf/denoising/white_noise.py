@@ -22,6 +22,7 @@ _ONE_PIXEL = 0.3  # share of a block's energy that a hot pixel has, and few othe
 _COUNTED = 0.8, 1.25  # variance of counts in photons, as measured
 _FEWEST = 4  # values of counts; fewer may be drawn
 _ALIKE = 0.1  # mean misfit of noise that is alike at all levels
+_OFF = 0.3  # log of how far the noise of a range may be off the line of photons; detail has none
 _MORE = 2.0  # times a line's variance: what is white cannot be noise of this line,
 _MORE_IF_CLIPPED = 1.25  # nor this if clipping took some of the variance that made the line
 
@@ -83,7 +84,7 @@ def line_for_bright(
     Returns:
         (gain, read), with the variance of `line` at the level of its blocks if these were not
         clipped; None if bright blocks are few, as noisy as `line` says, or hold more that is not
-        white.
+        white or does not grow with the level as the noise of photons does.
     """
     gain, read = line
     variance = gain * blocks.level + read
@@ -98,17 +99,21 @@ def line_for_bright(
         return None
     dark = blocks.level[flat].mean()
     level, energy, last = _by_level(blocks, pixels, bright)
-    level, energy, last = (values[_RANGES // 2 :] for values in (level, energy, last))
-    expected, fall = gain * level + read, np.mean(last / energy)
-    white = (fall - _FALL) / (1 - _FALL) * energy
+    upper = slice(_RANGES // 2, None)
+    expected, fall = gain * level + read, np.mean((last / energy)[upper])
     if fall < _WHITE:
         return None
-    if clipped and (energy * _MORE < expected).all():
-        return 0.0, float(energy.mean())
-    if (white < (_MORE_IF_CLIPPED if clipped else _MORE) * expected).any():
+    if clipped and (energy * _MORE < expected)[upper].all():
+        return 0.0, float(energy[upper].mean())
+    white = (fall - _FALL) / (1 - _FALL) * energy
+    if (white < (_MORE_IF_CLIPPED if clipped else _MORE) * expected)[upper].any():
         return None
-    level, floor = level - dark, gain * dark + read
-    steeper = np.sum(level * (energy - floor) / energy**2) / np.sum((level / energy) ** 2)
+    above, floor = level - dark, gain * dark + read
+    seen, weight = (above / energy)[upper], 1 / energy[upper]
+    steeper = np.sum(seen * (energy[upper] - floor) * weight) / np.sum(seen**2)
+    off = (floor + steeper * above) / energy
+    if (np.abs(np.log(off[1:])) > _OFF).any():  # the lowest ones lie at edges
+        return None
     return float(steeper), float(floor - steeper * dark)
 
 
