@@ -251,6 +251,8 @@ def _of_plane(plane, pixels, varied, overlap, alone, blocks, own, dark, photons)
         share = smoothest(found, blocks, inside)
         if share is not None and share >= _TOO_LITTLE:
             found, share = _of_photons(found, share, blocks, inside, dark, overlap)
+        elif share is not None and share <= _SMOOTHEST[2]:
+            found, share = _of_light(found, share, blocks, inside, overlap)
         estimate = held(found, share)
         if alone:
             estimate = _white(estimate, blocks, inside)
@@ -307,9 +309,27 @@ def _of_photons(estimate, share, blocks, pixels, dark, overlap):
     if np.median(blocks.level) - dark > _FEW_PHOTONS * line.gain:
         return estimate, share  # dark places would have photons too; film's grain is like so many
     other = NoiseEstimate((line.gain,), (line.read,), 0.0, line.trust(overlap))
-    of_other = smoothest(other, blocks, pixels)
-    right = of_other is not None and _SMOOTHEST[2] < of_other < _TOO_LITTLE
-    return (other, of_other) if right else (estimate, share)
+    return _if_right(other, blocks, pixels) or (estimate, share)
+
+
+def _of_light(estimate, share, blocks, pixels, overlap):
+    """The estimate that grows with the level, if right for the smoothest blocks; and their share.
+
+    For estimates of which these hold less. Where only light places are flat, as around what absorbs
+    light, their noise would be taken for that of the dark ones too.
+    """
+    line = white_line(blocks, pixels, overlap)
+    if line is None or line[0] <= 0:
+        return estimate, share
+    other = dataclasses.replace(estimate, gain=line[:1], read=line[1:])
+    return _if_right(other, blocks, pixels) or (estimate, share)
+
+
+def _if_right(estimate, blocks, pixels):
+    """An estimate and what the smoothest blocks hold of it, if as much as of white noise."""
+    share = smoothest(estimate, blocks, pixels)
+    right = share is not None and _SMOOTHEST[2] < share < _TOO_LITTLE
+    return (estimate, share) if right else None
 
 
 def _right_for_bright(estimate, *of_blocks):

@@ -77,6 +77,22 @@ def test_light_on_black_has_the_noise_of_photons(scene, photons, gain, offset, r
     assert estimate.deviation(offset) < 1.3 * np.hypot(gain * reading, 0.3)
 
 
+@pytest.mark.parametrize("photons", [50, 200])
+def test_what_absorbs_light_has_less_noise_than_the_light_around(photons):
+    random = np.random.default_rng(13)
+    scene = np.full((160, 160), 0.9)
+    for lane in range(4):
+        for place in random.uniform(10, 150, 12):
+            band = np.exp(-((np.arange(160) - place) ** 2) / 18)
+            scene[:, 5 + 40 * lane : 35 + 40 * lane] -= random.uniform(0.1, 0.7) * band[:, None]
+    scene = cv2.GaussianBlur(scene, (0, 0), 1.0).clip(0.05)
+    noisy, clean = photographed(scene, photons, 16, 160, 1.1, random)
+    estimate = estimate_noise(noisy.round().astype(np.uint16))
+    levels = np.quantile(clean, (0.05, 0.5, 0.95))
+    true = np.sqrt(16 * (levels - 160) + (16 * 1.1) ** 2)
+    assert estimate.deviation(levels[:, None])[:, 0] == pytest.approx(true, rel=0.15)
+
+
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("offset", [0, 40])
 def test_noise_alike_everywhere_stays_so_on_black(scene, offset):
