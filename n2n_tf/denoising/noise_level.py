@@ -258,7 +258,7 @@ def _of_plane(plane, pixels, varied, overlap, alone, blocks, own, dark, photons)
             estimate = _white(estimate, blocks, inside)
         if estimate is found:
             clipped = np.mean(pixels == pixels.min()) > SPIKE
-            estimate = _right_for_bright(found, blocks, inside, overlap, clipped)
+            estimate = _right_for_bright(found, blocks, own, inside, overlap, clipped)
     levels = np.quantile(pixels[::SPARSE].astype(np.float64), (0.01, 0.99))
     whole = plane.dtype.kind in "ui" or (pixels == np.floor(pixels)).all()
     least = ROUNDING if whole else 0.0

@@ -68,7 +68,12 @@ def white_line(blocks: Blocks, pixels: np.ndarray, overlap: float) -> tuple[floa
 
 
 def line_for_bright(
-    line: tuple[float, float], blocks: Blocks, pixels: np.ndarray, overlap: float, clipped: bool
+    line: tuple[float, float],
+    blocks: Blocks,
+    own: Blocks,
+    pixels: np.ndarray,
+    overlap: float,
+    clipped: bool,
 ) -> tuple[float, float] | None:
     """A line that is right for bright levels too, where none of the blocks that made `line` lie.
 
@@ -79,6 +84,7 @@ def line_for_bright(
     Args:
         line: (gain, read), right for dark levels.
         blocks, pixels, overlap: as for `white_line`.
+        own: the same without the detail that other channels share.
         clipped: whether the darkest levels were clipped.
 
     Returns:
@@ -98,14 +104,14 @@ def line_for_bright(
     if _few(len(bright), overlap):
         return None
     dark = blocks.level[flat].mean()
-    level, energy, last = _by_level(blocks, pixels, bright)
+    level, energy, last, of_own = _by_level(blocks, pixels, bright, own)
     upper = slice(_RANGES // 2, None)
     expected, fall = gain * level + read, np.mean((last / energy)[upper])
     if fall < _WHITE:
         return None
     if clipped and (energy * _MORE < expected)[upper].all():
         return 0.0, float(energy[upper].mean())
-    white = (fall - _FALL) / (1 - _FALL) * energy
+    white = np.minimum((fall - _FALL) / (1 - _FALL) * energy, of_own)
     if (white < (_MORE_IF_CLIPPED if clipped else _MORE) * expected)[upper].any():
         return None
     above, floor = level - dark, gain * dark + read
@@ -154,13 +160,17 @@ def _of_one_pixel(pixels):
     return energy.max(1) > _ONE_PIXEL * energy.sum(1)
 
 
-def _by_level(blocks, pixels, chosen):
-    """Of ranges of level: their means, and energies at the highest frequencies and the last."""
+def _by_level(blocks, pixels, chosen, own=None):
+    """Of ranges of level: their means, and energies at the highest frequencies and the last.
+
+    With `own` also those at the high frequencies that it has.
+    """
     found = []
     for part in np.array_split(chosen[np.argsort(blocks.level[chosen], kind="stable")], _RANGES):
         order = np.argsort(blocks.low[part], kind="stable")
         flat = part[order[: int(_FLATTER * len(part))]]
-        found.append((blocks.level[flat].mean(), *_corner_energies(blocks, pixels, flat)))
+        of_own = () if own is None else (own.high[flat].mean(),)
+        found.append((blocks.level[flat].mean(), *_corner_energies(blocks, pixels, flat), *of_own))
     return map(np.array, zip(*found, strict=True))
 
 

@@ -1,5 +1,7 @@
 """Noise of pictures whose flat places are all dark, as those of fluorescence microscopes are."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -149,7 +151,7 @@ def test_sharp_texture_is_no_white_noise():
     black = np.zeros((SIDE, SIDE))
     black[:, SIDE // 2 :] = 100 + 30 * sharp[:, SIDE // 2 :]
     blocks = blocks_of(black + random.normal(0, 2, black.shape))
-    assert line_for_bright((0.0, 4.0), *blocks, clipped=False) is None
+    assert line_for_bright((0.0, 4.0), blocks[0], *blocks, clipped=False) is None
 
 
 def test_a_line_that_is_right_for_bright_levels_is_kept():
@@ -157,9 +159,12 @@ def test_a_line_that_is_right_for_bright_levels_is_kept():
     noisy, _ = photographed(nuclei(random), 100, 2.0, 100, 1.4, random)
     blocks = blocks_of(noisy)
     true = 2.0, 2.0**2 * 1.4**2 - 200
-    assert line_for_bright(true, *blocks, clipped=False) is None
-    found = line_for_bright((0.0, 2.0**2 * 1.4**2), *blocks, clipped=False)
+    assert line_for_bright(true, blocks[0], *blocks, clipped=False) is None
+    dark = 0.0, 2.0**2 * 1.4**2
+    found = line_for_bright(dark, blocks[0], *blocks, clipped=False)
     assert found == pytest.approx(true, rel=0.1)
+    shared = dataclasses.replace(blocks[0], high=np.full_like(blocks[0].high, dark[1]))
+    assert line_for_bright(dark, blocks[0], shared, *blocks[1:], clipped=False) is None
 
 
 def test_cells_on_black_are_denoised():
